@@ -1,0 +1,169 @@
+package trace
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// CorruptError says where a recording is not one.
+type CorruptError struct {
+	Offset int64 // of the block
+	What   string
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("read recording: offset %#x: %s", e.Offset, e.What)
+}
+
+// ErrNotRecording is returned for a file that is not a recording at all.
+var ErrNotRecording = errors.New("not a nopal recording")
+
+// Reader reads the blocks of a recording in the order of the file. It holds
+// one block at a time.
+type Reader struct {
+	r         io.Reader
+	header    [blockHeaderSize]byte
+	payload   []byte
+	chunk     Chunk
+	off       int64 // of the next block
+	seq       uint32
+	typ       Type
+	ended     bool
+	truncated bool
+	err       error
+}
+
+// NewReader reads the header of a recording.
+func NewReader(r io.Reader) (*Reader, error) {
+	var h [headerSize]byte
+	if n, err := io.ReadFull(r, h[:]); err != nil {
+		if n >= len(magic) && string(h[:len(magic)]) == magic {
+			return nil, &CorruptError{0, "the file ends within its header"}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, fmt.Errorf("read recording: %w", ErrNotRecording)
+		}
+		return nil, fmt.Errorf("read recording: %w", err)
+	}
+	if !bytes.HasPrefix(h[:], []byte(magic)) {
+		return nil, fmt.Errorf("read recording: %w", ErrNotRecording)
+	}
+	if sum := crc32.Checksum(h[:headerSize-4], castagnoli); sum != binary.LittleEndian.Uint32(h[headerSize-4:]) {
+		return nil, &CorruptError{0, "the header's checksum is wrong"}
+	}
+	if v := binary.LittleEndian.Uint16(h[8:]); v != Version {
+		return nil, fmt.Errorf("read recording: its format has version %d, this nopal reads version %d", v, Version)
+	}
+	if m := binary.LittleEndian.Uint16(h[10:]); m != MachineARM64 {
+		return nil, fmt.Errorf("read recording: it is of ELF machine %d, this nopal reads %d (arm64)", m, MachineARM64)
+	}
+	return &Reader{r: r, off: headerSize}, nil
+}
+
+// Next returns the next block that this version knows. A Chunk and its words
+// are valid until the next call; other blocks are the caller's. At the end of
+// the recording, regular or not, the error is io.EOF; see Truncated.
+func (r *Reader) Next() (Block, error) {
+	for {
+		t, payload, err := r.next(r.payload)
+		if err != nil {
+			return nil, err
+		}
+		r.payload = payload
+		if !t.known() {
+			continue
+		}
+		if t == TypeChunk {
+			if err := r.chunk.decode(payload); err != nil {
+				return nil, r.corrupt(err.Error())
+			}
+			return &r.chunk, nil
+		}
+		b := newBlock(t)
+		if err := decodeBlock(b, payload); err != nil {
+			return nil, r.corrupt(fmt.Sprintf("%v block: %v", t, err))
+		}
+		r.ended = t == TypeEnd
+		return b, nil
+	}
+}
+
+// next reads a block into buf, which it grows when it has to.
+func (r *Reader) next(buf []byte) (Type, []byte, error) {
+	if r.err != nil {
+		return 0, buf, r.err
+	}
+	h := &r.header
+	if n, err := io.ReadFull(r.r, h[:]); err != nil {
+		r.truncated = n > 0 || !r.ended
+		return 0, buf, r.fail(err)
+	}
+	if r.ended {
+		return 0, buf, r.corrupt("there is more after the END block")
+	}
+	t := Type(binary.LittleEndian.Uint32(h[:]))
+	n := binary.LittleEndian.Uint32(h[4:])
+	if n > MaxPayload {
+		return 0, buf, r.corrupt(fmt.Sprintf("a block of %d bytes is larger than %d", n, MaxPayload))
+	}
+	padded := (int(n) + blockAlign - 1) &^ (blockAlign - 1)
+	if cap(buf) < padded {
+		// The largest size at once: growing by steps would leave garbage
+		// of each size behind, and a block is not that large.
+		buf = make([]byte, max(padded, 128<<10))
+	}
+	buf = buf[:padded]
+	if _, err := io.ReadFull(r.r, buf); err != nil {
+		r.truncated = true
+		return 0, buf, r.fail(err)
+	}
+	if blockSum(h[:12], buf[:n]) != binary.LittleEndian.Uint32(h[12:]) {
+		return 0, buf, r.corrupt("the block's checksum is wrong")
+	}
+	if seq := binary.LittleEndian.Uint32(h[8:]); seq != r.seq {
+		return 0, buf, r.corrupt(fmt.Sprintf("block %d stands where block %d should", seq, r.seq))
+	}
+	r.seq++
+	r.typ = t
+	r.off += int64(blockHeaderSize + padded)
+	return t, buf[:n], nil
+}
+
+func (r *Reader) fail(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		r.err = io.EOF
+	} else {
+		r.err = fmt.Errorf("read recording: %w", err)
+	}
+	return r.err
+}
+
+func (r *Reader) corrupt(what string) error {
+	r.err = &CorruptError{r.off, what}
+	return r.err
+}
+
+// Truncated says, after io.EOF, that the recording lacks its end: the
+// recorder was killed, or the disk was full. What was read is sound.
+func (r *Reader) Truncated() bool { return r.truncated }
+
+// Offset is where in the file the next block begins.
+func (r *Reader) Offset() int64 { return r.off }
+
+func (c *Chunk) decode(p []byte) error {
+	if len(p) < chunkHeaderSize || len(p)%8 != 0 {
+		return fmt.Errorf("a CHUNK block of %d bytes", len(p))
+	}
+	c.Proc = binary.LittleEndian.Uint32(p)
+	c.Stream = binary.LittleEndian.Uint32(p[4:])
+	c.TID = binary.LittleEndian.Uint32(p[8:])
+	c.Flags = binary.LittleEndian.Uint32(p[12:])
+	c.Base = binary.LittleEndian.Uint64(p[16:])
+	c.Lost = binary.LittleEndian.Uint64(p[24:])
+	c.Words = p[chunkHeaderSize:]
+	return nil
+}

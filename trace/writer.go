@@ -1,0 +1,229 @@
+package trace
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+)
+
+const (
+	chunkHeaderSize = 32
+
+	// MaxChunk is the largest number of bytes of event words in a chunk.
+	MaxChunk = MaxPayload - chunkHeaderSize
+
+	// flushAt is the number of buffered bytes that are written in one call.
+	flushAt = 512 << 10
+
+	// funcsAt is the size at which a FUNCS block is ended and another begun.
+	funcsAt = 256 << 10
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Writer writes a recording. It is for one goroutine at a time. Its errors
+// stick: after one, every call returns it, and what was written before is a
+// readable recording.
+type Writer struct {
+	w     io.Writer
+	buf   []byte
+	start int // of the block being built, in buf
+	seq   uint32
+	err   error
+	stats Stats
+}
+
+// Stats are totals of a recording.
+type Stats struct {
+	Events uint64 // in all chunks
+	Lost   uint64 // counted by chunks and LOST blocks
+	Chunks uint64
+	Bytes  int64 // of the file, buffered ones included
+}
+
+// NewWriter begins a recording of an arm64 program.
+func NewWriter(w io.Writer) (*Writer, error) {
+	wr := &Writer{w: w, buf: make([]byte, 0, flushAt+MaxPayload)}
+	wr.buf = append(wr.buf, magic...)
+	wr.buf = binary.LittleEndian.AppendUint16(wr.buf, Version)
+	wr.buf = binary.LittleEndian.AppendUint16(wr.buf, MachineARM64)
+	wr.buf = append(wr.buf, make([]byte, headerSize-4-len(wr.buf))...)
+	wr.buf = binary.LittleEndian.AppendUint32(wr.buf, crc32.Checksum(wr.buf, castagnoli))
+	wr.stats.Bytes = headerSize
+	return wr, wr.Flush()
+}
+
+func (w *Writer) begin() {
+	w.start = len(w.buf)
+	w.buf = append(w.buf, make([]byte, blockHeaderSize)...)
+}
+
+// end completes the block being built. The checksum is taken of the buffer,
+// never of the caller's memory: that may be shared with the target, which may
+// be writing to it.
+func (w *Writer) end(t Type) error {
+	payload := len(w.buf) - w.start - blockHeaderSize
+	if payload > MaxPayload {
+		w.buf = w.buf[:w.start]
+		return fmt.Errorf("write %v block: %d bytes are more than %d", t, payload, MaxPayload)
+	}
+	h := w.buf[w.start:]
+	binary.LittleEndian.PutUint32(h, uint32(t))
+	binary.LittleEndian.PutUint32(h[4:], uint32(payload))
+	binary.LittleEndian.PutUint32(h[8:], w.seq)
+	binary.LittleEndian.PutUint32(h[12:], blockSum(h[:12], h[blockHeaderSize:]))
+	w.seq++
+	for len(w.buf)%blockAlign != w.start%blockAlign {
+		w.buf = append(w.buf, 0)
+	}
+	w.stats.Bytes += int64(len(w.buf) - w.start)
+	if len(w.buf) >= flushAt {
+		return w.Flush()
+	}
+	return nil
+}
+
+// blockSum is the checksum of a block: of its header before the checksum, and
+// of its payload.
+func blockSum(header, payload []byte) uint32 {
+	return crc32.Update(crc32.Checksum(header, castagnoli), castagnoli, payload)
+}
+
+func (w *Writer) write(b Block) error {
+	if w.err != nil {
+		return w.err
+	}
+	w.begin()
+	w.buf = appendBlock(w.buf, b)
+	return w.end(b.blockType())
+}
+
+// WriteMeta writes what is known at the start. It comes first.
+func (w *Writer) WriteMeta(m Meta) error { return w.write(&m) }
+
+// WriteClock relates ticks to time. It comes before the first chunk.
+func (w *Writer) WriteClock(c Clock) error {
+	if c.Frequency == 0 {
+		return errors.New("write CLOCK block: frequency is 0")
+	}
+	return w.write(&c)
+}
+
+// WriteProcess introduces a process. It comes before everything that names
+// its number.
+func (w *Writer) WriteProcess(p Process) error { return w.write(&p) }
+
+// WriteThread names a thread.
+func (w *Writer) WriteThread(t Thread) error { return w.write(&t) }
+
+// WriteImage introduces an object with its functions, in any order.
+func (w *Writer) WriteImage(im Image, funcs []Func) error {
+	if err := w.write(&im); err != nil {
+		return err
+	}
+	byVA := func(a, b Func) int {
+		if a.VA < b.VA {
+			return -1
+		}
+		return int(min(a.VA-b.VA, 1))
+	}
+	if !slices.IsSortedFunc(funcs, byVA) {
+		funcs = slices.Clone(funcs)
+		slices.SortFunc(funcs, byVA)
+	}
+	for len(funcs) > 0 {
+		n, size := 0, 0
+		for n < len(funcs) && size < funcsAt {
+			size += 20 + len(funcs[n].Name)
+			n++
+		}
+		if err := w.write(&Funcs{Image: im.ID, Funcs: funcs[:n]}); err != nil {
+			return err
+		}
+		funcs = funcs[n:]
+	}
+	return nil
+}
+
+// WriteRange places a segment of an object in a process. It comes before the
+// first chunk with an event from there.
+func (w *Writer) WriteRange(r Range) error {
+	if r.Index < MinIndex || uint64(r.Index)+uint64(r.Count) > MaxIndex+1 {
+		return fmt.Errorf("write RANGE block: positions %d+%d are outside %d..%d", r.Index, r.Count, MinIndex, MaxIndex)
+	}
+	return w.write(&r)
+}
+
+// WriteChunk writes events of a thread. The words are copied before anything
+// is computed from them, so they may lie in memory that the target can change.
+func (w *Writer) WriteChunk(c Chunk) error {
+	if w.err != nil {
+		return w.err
+	}
+	if len(c.Words)%8 != 0 || len(c.Words) > MaxChunk {
+		return fmt.Errorf("write CHUNK block: %d bytes of words", len(c.Words))
+	}
+	w.begin()
+	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.Proc)
+	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.Stream)
+	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.TID)
+	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.Flags)
+	w.buf = binary.LittleEndian.AppendUint64(w.buf, c.Base)
+	w.buf = binary.LittleEndian.AppendUint64(w.buf, c.Lost)
+	words := len(w.buf)
+	w.buf = append(w.buf, c.Words...)
+	w.stats.Events += CountEvents(w.buf[words:])
+	w.stats.Lost += c.Lost
+	w.stats.Chunks++
+	return w.end(TypeChunk)
+}
+
+// WriteRound promises that every event before ticks has been written.
+func (w *Writer) WriteRound(ticks uint64) error { return w.write(&Round{ticks}) }
+
+// WriteLost counts lost events that no chunk accounts for.
+func (w *Writer) WriteLost(l Lost) error {
+	w.stats.Lost += l.Count
+	return w.write(&l)
+}
+
+// WriteExit says that a thread or a process has ended and that nothing of it
+// follows. Readers forget the state of its streams.
+func (w *Writer) WriteExit(e Exit) error { return w.write(&e) }
+
+// Stats returns the totals so far.
+func (w *Writer) Stats() Stats { return w.stats }
+
+// Flush hands what is buffered to the underlying writer.
+func (w *Writer) Flush() error {
+	if w.err != nil {
+		return w.err
+	}
+	if len(w.buf) > 0 {
+		if _, err := w.w.Write(w.buf); err != nil {
+			w.err = fmt.Errorf("write recording: %w", err)
+		}
+		w.buf = w.buf[:0]
+	}
+	return w.err
+}
+
+// Close writes the END block, with totals of the writer's own, and flushes.
+// It does not close the underlying writer.
+func (w *Writer) Close(duration int64, reason string) error {
+	err := w.write(&End{
+		Events: w.stats.Events, Lost: w.stats.Lost, Chunks: w.stats.Chunks,
+		Duration: duration, Reason: reason,
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	w.err = errors.New("write recording: it is closed")
+	return nil
+}

@@ -1,0 +1,94 @@
+package trace
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func bytesOf(words ...uint64) []byte {
+	var b []byte
+	for _, w := range words {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
+
+// readAll collects the blocks of a recording.
+func readAll(r io.Reader) ([]Block, *Reader, error) {
+	rd, err := NewReader(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	var blocks []Block
+	for {
+		b, err := rd.Next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return blocks, rd, err
+		}
+		if c, ok := b.(*Chunk); ok {
+			d := *c
+			d.Words = bytes.Clone(c.Words)
+			b = &d
+		}
+		blocks = append(blocks, b)
+	}
+}
+
+func check(t *testing.T, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	want := []Block{
+		&Meta{"1", []string{"nopal", "record"}, "h", "Linux 6.1", "aarch64", 4, 4096, -7, []Option{{"regs", "true"}}},
+		&Clock{"cntvct", 62_500_000, 1000, -5, 1 << 60},
+		&Process{1, 100, 99, 1001, []string{"prog", ""}},
+		&Thread{1, 100, "prog"},
+		&Image{1, "/bin/prog", "abcd"},
+		&Funcs{1, []Func{{0x100, 16, "a"}, {0x200, 0, "b"}}},
+		&Range{1, 1, 64, 1000, 0xaaaa0000, 0x100},
+		&Chunk{1, 7, 100, 0, 1 << 40, 3, bytesOf(EventWord(64, 0, 5), EventWord(65, 0, 6))},
+		&Round{1 << 41},
+		&Lost{1, 101, 9, 77},
+		&Exit{1, 0, 256, 78},
+		&End{2, 12, 1, 5, "exit"},
+	}
+	var file bytes.Buffer
+	w, err := NewWriter(&file)
+	check(t, err,
+		w.WriteMeta(*want[0].(*Meta)),
+		w.WriteClock(*want[1].(*Clock)),
+		w.WriteProcess(*want[2].(*Process)),
+		w.WriteThread(*want[3].(*Thread)),
+		w.WriteImage(*want[4].(*Image), []Func{{0x200, 0, "b"}, {0x100, 16, "a"}}),
+		w.WriteRange(*want[6].(*Range)),
+		w.WriteChunk(*want[7].(*Chunk)),
+		w.WriteRound(1<<41),
+		w.WriteLost(*want[9].(*Lost)),
+		w.WriteExit(*want[10].(*Exit)),
+		w.Close(5, "exit"))
+	if w.Stats().Bytes != int64(file.Len()) {
+		t.Errorf("Stats says %d bytes, the file has %d", w.Stats().Bytes, file.Len())
+	}
+	got, r, err := readAll(&file)
+	check(t, err)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if r.Truncated() {
+		t.Error("a complete recording is called truncated")
+	}
+}
