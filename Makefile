@@ -1,0 +1,41 @@
+# nopal's build. `make help` lists the targets.
+#
+# Everything that is made goes to build/. The machine is not reconfigured: what
+# `make` needs and does not find it installs with apt-get; what only the VM and
+# the demonstration need is unpacked below build/.
+
+SHELL := /bin/bash
+GO ?= go
+arch := $(shell uname -m)
+
+.DEFAULT_GOAL := build
+.PHONY: build build-arm64 vm vm-tools tools clean help
+
+build: ## build nopal for this machine (build/nopal)
+	$(GO) build -o build/nopal ./cmd/nopal
+
+build-arm64: ## build nopal for arm64 (build/arm64/nopal)
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o build/arm64/nopal ./cmd/nopal
+
+tools: ## install the tools that are missing (apt-get)
+	@scripts/tools.sh
+
+vm-tools: tools
+	@scripts/vm-base.sh $(or $(PAGES),4k)
+	@CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o build/vm/init ./internal/vmtest/init
+	@$(GO) build -o build/vm/vm ./internal/vmtest/cmd/vm
+
+# The command reaches the shell as it was written: make would expand $ in it.
+override CMD := $(value CMD)
+export CMD
+
+vm: vm-tools ## run CMD in the arm64 VM, with FILES; see docs/developing.md
+	@build/vm/vm $(if $(PAGES),-pages $(PAGES)) $(if $(CPU),-cpu $(CPU)) $(if $(SMP),-smp $(SMP)) \
+		$(if $(MEM),-mem $(MEM)) $(if $(ICOUNT),-icount) $(if $(TIMEOUT),-timeout $(TIMEOUT)) \
+		$(if $(SHARE),-share $(SHARE)) $(if $(VERBOSE),-console) "$$CMD" $(FILES)
+
+clean: ## remove all that was made
+	rm -rf build nopal
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @

@@ -1,0 +1,33 @@
+#!/bin/bash
+# Installs the tools that building and testing nopal needs and this machine
+# does not have. Does nothing, and asks for no rights, when all are there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/apt-private.sh
+
+missing=()
+# need COMMAND PACKAGE
+need() {
+	command -v "$1" >/dev/null || missing+=("$2")
+}
+need go golang-go
+need make make
+need git git
+need gcc gcc
+need xz xz-utils
+need flock util-linux
+need objdump binutils
+need clang clang
+need ld.lld lld
+need llvm-mc llvm
+if [ "$(uname -m)" != aarch64 ]; then
+	need qemu-system-aarch64 qemu-system-arm
+	need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+	need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+	need aarch64-linux-gnu-objdump binutils-aarch64-linux-gnu
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+	echo "tools: installing ${missing[*]}" >&2
+	as_root apt-get -qq update
+	as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >&2 </dev/null
+fi
