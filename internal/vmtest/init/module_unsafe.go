@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"unsafe"
@@ -8,13 +9,16 @@ import (
 
 // loadModule loads a kernel module. Package syscall has no wrapper for it.
 func loadModule(file string) error {
-	f, err := os.Open(file)
+	image, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	if len(image) == 0 {
+		return errors.New("empty file")
+	}
 	var noParams [1]byte
-	_, _, errno := syscall.Syscall(syscall.SYS_FINIT_MODULE, f.Fd(), uintptr(unsafe.Pointer(&noParams)), 0)
+	_, _, errno := syscall.Syscall(syscall.SYS_INIT_MODULE, uintptr(unsafe.Pointer(&image[0])),
+		uintptr(len(image)), uintptr(unsafe.Pointer(&noParams)))
 	if errno != 0 {
 		return errno
 	}
