@@ -1,0 +1,6 @@
+//go:build !arm64
+
+package entry
+
+// Load returns ErrNotSupported.
+func Load() (Blob, error) { return Blob{}, ErrNotSupported }

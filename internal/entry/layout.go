@@ -1,0 +1,205 @@
+package entry
+
+// PageSize is the size in bytes of a ring page. It is nopal's own unit and
+// independent of the kernel's page size: small, so that thousands of threads
+// each get one from a bounded buffer; large enough that changing pages (about a
+// hundred instructions) is lost among the 508 events in between.
+const PageSize = 4096
+
+// PageWords is a ring page in 8-byte words, PageHeaderWords of which are its header.
+const (
+	PageWords       = PageSize / 8
+	PageHeaderWords = 4
+)
+
+// SlotCount is the number of thread slots in the table, a power of two.
+// SlotShift is the log2 of a slot's size and SlotProbes bounds the search for a
+// thread that is not at its home slot, so that a full table costs a bounded time.
+const (
+	SlotBits   = 13
+	SlotCount  = 1 << SlotBits
+	SlotShift  = 6
+	SlotProbes = 64
+)
+
+// TimeBits is the number of counter bits in an event word; the rest comes from
+// TIME words (see FORMAT.md).
+const TimeBits = 25
+
+// TidShift is where the thread id stands in Slot.TidTime; below it is
+// counter >> TimeBits, which has 39 bits.
+const TidShift = 64 - TimeBits
+
+// TidOffsetNone in Control.TidOffset says that the thread block's thread id
+// was not found: gettid is asked each time. Real offsets are multiples of 4.
+const TidOffsetNone = 1
+
+// Keys in Slot.Key that are no thread pointer.
+const (
+	KeyFree      = 0 // never used: ends a search
+	KeyTombstone = 2 // used once and freed by nopal: a search goes on behind it
+)
+
+// Control flags.
+const (
+	// FlagNoSyscalls forbids system calls in the target's context other than its
+	// own: set where a seccomp filter is active.
+	FlagNoSyscalls = 1 << 0
+)
+
+// Action bits of a site's larger record.
+const (
+	ActionRegs  = 1 << 0
+	ActionStack = 1 << 1
+)
+
+// ActionBits is how many low bits of an action word are in use.
+const ActionBits = 2
+
+// Control words of the ring (FORMAT.md, "Event words").
+const (
+	WordIndexShift = 37
+	WordSPShift    = 25
+	WordTime       = 1
+	WordPad        = 2
+	WordReserved   = 3
+	WordRecord     = 4
+	// RecordRegs and RecordStack are flags in a RECORD word.
+	RecordRegs  = 1 << 16
+	RecordStack = 1 << 17
+	// FirstIndex is the first index of a plain event word.
+	FirstIndex = 64
+)
+
+// RegsWords is pt_regs in words: x0-x30, sp, pc, pstate.
+const RegsWords = 34
+
+// PtRegs is what a handler sees of the traced function's caller's state; the
+// order is the kernel's user_pt_regs (arch/arm64/include/uapi/asm/ptrace.h).
+type PtRegs struct {
+	Regs   [31]uint64
+	SP     uint64
+	PC     uint64
+	PState uint64
+}
+
+// StackMax is the largest number of return addresses in a stack record.
+const StackMax = 62
+
+// Control is the head of the private control block, in front of the slots. The
+// block is MADV_WIPEONFORK: a forked child finds zeros, and a zero Ring means
+// "not recorded". TidOffset and Ring are its last words because the fast path
+// reads both with one LDP below the slot table.
+type Control struct {
+	Magic     uint64 // ControlMagic
+	Owner     uint64 // process id
+	Flags     uint64
+	WaitTicks uint64 // how long the loader's thread waits for nopal, counter ticks
+	_         [ControlSize - 6*8]byte
+	TidOffset uint64 // of the thread id, from the thread pointer; or TidOffsetNone
+	Ring      uint64 // address of the shared ring; 0: not recorded
+}
+
+// ControlSize is the offset of the slots from the control block.
+const ControlSize = 4096
+
+// ControlMagic is "nopalctl".
+const ControlMagic = 0x6c74636c61706f6e
+
+// Slot is one thread's state. Cur and TidTime are changed together by one
+// LDXP/STXP pair: a signal handler that records in between makes the STXP fail
+// (an exception return clears the monitor, Arm ARM B2.9.4), so a position in a
+// page is handed out once and in the order of the time stamps.
+type Slot struct {
+	Cur     uint64 // page sequence << 32 | word index from the ring's start; index%PageWords == 0: no page
+	TidTime uint64 // tid << TidShift | counter >> TimeBits of the last event
+	Key     uint64 // thread pointer | 1; KeyFree, KeyTombstone
+	Stream  uint32 // number of this thread's stream
+	Tid     uint32
+	_       [32]byte
+}
+
+// SlotStat is a slot's part in shared memory: what nopal must still be able to
+// read when the target is gone.
+type SlotStat struct {
+	Stream uint32
+	Tid    uint32
+	Lost   uint64 // events lost in this stream, cumulative
+}
+
+// Page flags in PageHeader.Flags.
+const (
+	PageVoid = 1 // never became a thread's page: to be freed unread
+)
+
+// PageHeader starts every page.
+type PageHeader struct {
+	Stream uint32
+	Seq    uint32 // 1, 2, 3, ... in the stream
+	Tid    uint32
+	Flags  uint32
+	Lost   uint64 // SlotStat.Lost when the page was begun
+	Start  uint64 // counter when the page was begun
+}
+
+// RingHeader is the first page of the shared memory. Words that different
+// threads write stand in cache lines of their own.
+type RingHeader struct {
+	Magic       uint64 // RingMagic
+	Version     uint64
+	Control     uint64 // address of the control block in the target
+	Size        uint64 // bytes of the whole mapping
+	NextOff     uint64 // offset of the page links: uint32 per page
+	StatOff     uint64 // offset of the slots' stats
+	JournalOff  uint64 // offset of the journal
+	JournalCap  uint64 // entries the journal has room for
+	PoolFirst   uint64 // index of the first page of the pool
+	PoolPages   uint64
+	ControlSize uint64 // bytes of the control block's mapping
+	Session     uint64 // pid of the nopal that records; 0: none
+	_           [128 - 12*8]byte
+	FreeHead    uint64 // tag << 32 | page index; index 0: empty
+	_           [56]byte
+	StartedHead uint64 // pages begun since nopal looked
+	_           [56]byte
+	NextStream  uint64
+	_           [56]byte
+	LostNoSlot  uint64 // events lost because the slot table was full
+	_           [56]byte
+	// The mailbox of the loader's hook.
+	Live    uint64 // nopal answers
+	Request uint64 // tickets drawn
+	Ack     uint64 // tickets answered
+	Command uint64 // ticket for which a system call is to be made
+	Done    uint64 // ticket whose system call is made
+	Result  uint64
+	Number  uint64 // system call number
+	Args    [6]uint64
+	_       [56 - 5*8]byte
+	// The journal's state (see journal.go).
+	JournalLen  uint64
+	IslandCount uint64
+	Islands     [64]IslandEntry
+}
+
+// IslandEntry is one mapping of ours in the target's address space, for whoever
+// has to remove it.
+type IslandEntry struct {
+	Addr uint64
+	Size uint64
+}
+
+// RingMagic is "nopalrng".
+const RingMagic = 0x676e726c61706f6e
+
+// RingVersion changes whenever a layout in this file does.
+const RingVersion = 1
+
+// Literals is the data at the end of an island's code, filled in when the code
+// is copied.
+type Literals struct {
+	Table  uint64 // address of slot 0
+	Index  uint64 // index << WordIndexShift of address 0: event index word = Index + (x30 << 35)
+	Action uint64 // Action* bits of ftrace_regs_caller
+	RDebug uint64 // address of r_debug, for the loader's hook
+}
