@@ -1,0 +1,195 @@
+#!/bin/bash
+# Compiles the programs that the tests run, for arm64, into build/fixtures:
+#
+#   build/fixtures/test/NAME[-VARIANT]    from test/programs
+#   build/fixtures/PACKAGE/NAME           from internal/PACKAGE/testdata/NAME.c, static
+#
+# Only what is older than its source is compiled again, two at a time. With
+# names as arguments only fixtures whose path contains one of them are made.
+#
+# On a machine that is arm64 itself the native compilers are used.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/apt-private.sh
+
+out=build/fixtures
+src=test/programs
+musl=build/musl
+jobs=2
+only=("$@")
+
+if [ "$(uname -m)" = aarch64 ]; then
+	cc=gcc cxx=g++ strip=strip
+else
+	cc=aarch64-linux-gnu-gcc cxx=aarch64-linux-gnu-g++ strip=aarch64-linux-gnu-strip
+fi
+clang="clang -Wno-unknown-warning-option --target=aarch64-linux-gnu -fuse-ld=lld"
+traced="-O2 -g -pthread -fpatchable-function-entry=2 -Wall -Wextra -Werror -Wno-infinite-recursion -Wno-clobbered -I$src"
+
+mkdir -p "$out/test" "$out/log"
+fail=$out/failed
+rm -f "$fail"
+
+wanted() {
+	local o
+	[ ${#only[@]} = 0 ] && return 0
+	for o in "${only[@]}"; do
+		case $1 in *"$o"*) return 0 ;; esac
+	done
+	return 1
+}
+
+# make OUTPUT SOURCE COMMAND... runs COMMAND -o OUTPUT if OUTPUT is out of date.
+make() {
+	local output=$out/$1 source=$2
+	shift 2
+	wanted "$output" || return 0
+	if [ "$output" -nt "$source" ] && [ "$output" -nt $src/truth.h ] && [ "$output" -nt test/build.sh ]; then
+		return 0
+	fi
+	while [ "$(jobs -rp | wc -l)" -ge $jobs ]; do
+		wait -n || true
+	done
+	(
+		mkdir -p "$(dirname "$output")"
+		# A build that succeeds is silent: force-bti warns of every archive member.
+		if messages=$("$@" -o "$output.new" 2>&1) && mv "$output.new" "$output"; then
+			exit 0
+		fi
+		echo "test/build.sh: cannot compile $output: $*" >&2
+		echo "$messages" >&2
+		touch "$fail"
+	) &
+}
+
+stripped() { # stripped COMPILER ARGS... -o OUTPUT
+	"$@" && $strip -s "${@: -1}"
+}
+
+# musl's headers and archives, unpacked and not installed. The Debian package
+# has no cross compiler, so its start files are given by hand.
+musl_setup() {
+	if [ ! -e $musl/usr/lib/aarch64-linux-musl/libc.a ]; then
+		mkdir -p build/vm $musl
+		(
+			flock 9
+			private_apt_setup build/apt
+			private_apt_unpack $musl musl:arm64 musl-dev:arm64
+		) 9>build/vm/lock
+	fi
+	local lib=$musl/usr/lib/aarch64-linux-musl
+	[ -e $lib/libc.a ]
+}
+musl_flags="-nostdinc -isystem $musl/usr/include/aarch64-linux-musl -mno-outline-atomics -Wno-error"
+# musl_link static|dynamic SOURCE FLAGS... -o OUTPUT
+musl_link() {
+	local how=$1 source=$2 lib=$musl/usr/lib/aarch64-linux-musl gcc
+	shift 2
+	gcc() { $cc -print-file-name="$1"; }
+	if [ "$how" = static ]; then
+		$cc $musl_flags -isystem "$(gcc include)" $traced -nostdlib -static -no-pie "$lib/crt1.o" "$lib/crti.o" \
+			"$(gcc crtbeginT.o)" "$source" "$@" -Wl,--start-group "$lib/libc.a" "$(gcc libgcc.a)" "$(gcc libgcc_eh.a)" \
+			-Wl,--end-group "$(gcc crtend.o)" "$lib/crtn.o"
+	elif [ "$how" = shared ]; then
+		$cc $musl_flags -isystem "$(gcc include)" $traced -nostdlib -shared -fPIC "$lib/crti.o" "$(gcc crtbeginS.o)" "$source" "$@" \
+			"$(gcc libgcc.a)" "$(gcc crtendS.o)" "$lib/crtn.o"
+	else
+		$cc $musl_flags -isystem "$(gcc include)" $traced -nostdlib -pie -fPIE -Wl,-dynamic-linker,/lib/ld-musl-aarch64.so.1 \
+			"$lib/Scrt1.o" "$lib/crti.o" "$(gcc crtbeginS.o)" "$source" "$@" \
+			$musl/lib/aarch64-linux-musl/libc.so "$(gcc libgcc.a)" "$(gcc crtendS.o)" "$lib/crtn.o"
+	fi
+}
+
+# Programs with N functions for figures about attach: main calls each once,
+# then answers to signals as busy does.
+generate() { # generate N OUTPUT
+	awk -v n="$1" 'BEGIN {
+		print "#include \"many.h\""
+		for (i = 0; i < n; i++) printf "TRACED unsigned long m%d(unsigned long x) { OPAQUE(x); return x * %d + %d; }\n", i, 2 * i + 1, i
+		print "unsigned long (*const many[])(unsigned long) = {"
+		for (i = 0; i < n; i++) printf "m%d,%s", i, i % 16 == 15 ? "\n" : " "
+		print "};\nconst unsigned long many_count = sizeof many / sizeof *many;"
+	}' >"$2"
+}
+
+# The plain build of every program: PIE, GCC.
+for file in $src/*.c; do
+	name=$(basename "$file" .c)
+	case $name in
+	lib*) make test/$name.so "$file" $cc $traced -shared -fPIC "$file" ;;
+	nolibc) make test/nolibc "$file" $cc -O2 -g -fpatchable-function-entry=2 -static -nostdlib -ffreestanding -fno-stack-protector "$file" ;;
+	ctors | preserve | many) ;;
+	dl) make test/dl "$file" $cc $traced "$file" -ldl ;;
+	*) make test/$name "$file" $cc $traced "$file" ;;
+	esac
+done
+make test/libplug2.so $src/libplug.c $cc $traced -shared -fPIC $src/libplug.c
+make test/exceptions $src/exceptions.cc $cxx $traced $src/exceptions.cc
+make test/plain $src/fib.c $cc -O2 -g -I$src $src/fib.c
+wait
+make test/ctors $src/ctors.c $cc $traced $src/ctors.c -L$out/test -lplug '-Wl,-rpath,$ORIGIN'
+
+for name in fib threads abi control jumps forks; do
+	make test/$name-static $src/$name.c $cc $traced -static $src/$name.c
+done
+make test/ctors-static $src/ctors.c $cc $traced -static $src/ctors.c $src/libplug.c
+make test/exceptions-static $src/exceptions.cc $cxx $traced -static $src/exceptions.cc
+for name in fib abi threads; do
+	make test/$name-staticpie $src/$name.c $cc $traced -static-pie -fPIE $src/$name.c
+	make test/$name-nopie $src/$name.c $cc $traced -no-pie -fno-pie $src/$name.c
+done
+make test/fib-stripped $src/fib.c stripped $cc $traced $src/fib.c
+make test/fib-n4 $src/fib.c $cc $traced -fpatchable-function-entry=4,2 $src/fib.c
+make test/fib-o0 $src/fib.c $cc $traced -O0 $src/fib.c
+
+# Branch target identification and signed return addresses: force-bti makes the
+# kernel and the loader map the text with PROT_BTI.
+bti="-mbranch-protection=standard -Wl,-z,force-bti"
+for name in fib abi control jumps threads sigprof values; do
+	make test/$name-bti $src/$name.c $cc $traced $bti $src/$name.c
+done
+make test/exceptions-bti $src/exceptions.cc $cxx $traced $bti $src/exceptions.cc
+make test/fib-bti-static $src/fib.c $cc $traced $bti -static $src/fib.c
+
+if command -v clang >/dev/null; then
+	for name in fib abi control jumps threads sigprof; do
+		make test/$name-clang $src/$name.c $clang $traced $src/$name.c
+	done
+	make test/preserve $src/preserve.c $clang $traced $src/preserve.c
+	make test/fib-relr $src/fib.c $clang $traced -Wl,--pack-dyn-relocs=relr $src/fib.c
+	make test/exceptions-clang $src/exceptions.cc ${clang/clang /clang++ } $traced $src/exceptions.cc
+elif [ -n "${CI:-}" ]; then
+	echo "test/build.sh: clang is missing" >&2
+	exit 1
+fi
+
+if musl_setup; then
+	for name in fib threads jumps abi; do
+		make test/$name-musl $src/$name.c musl_link dynamic $src/$name.c
+		make test/$name-musl-static $src/$name.c musl_link static $src/$name.c
+	done
+	make test/forks-musl $src/forks.c musl_link dynamic $src/forks.c
+	make test/busy-musl $src/busy.c musl_link dynamic $src/busy.c
+elif [ -n "${CI:-}" ]; then
+	echo "test/build.sh: no musl for arm64" >&2
+	exit 1
+fi
+
+for n in 10000 100000; do
+	if wanted $out/test/many-$n && [ ! -e $out/log/many-$n.c ]; then
+		generate $n $out/log/many-$n.c
+	fi
+	make test/many-$n $src/many.c $cc -O1 -pthread -fpatchable-function-entry=2 -I$src $src/many.c $out/log/many-$n.c
+done
+
+# Programs of other packages' tests.
+for file in internal/*/testdata/*.c internal/*/*/testdata/*.c; do
+	[ -e "$file" ] || continue
+	package=${file%/testdata/*}
+	make "$(basename "$package")/$(basename "$file" .c)" "$file" $cc -O2 -g -static -pthread "$file"
+done
+wait
+if [ -e "$fail" ]; then
+	rm -f "$fail"
+	exit 1
+fi
