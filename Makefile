@@ -9,7 +9,7 @@ GO ?= go
 arch := $(shell uname -m)
 
 .DEFAULT_GOAL := build
-.PHONY: build build-arm64 vm vm-tools tools clean help
+.PHONY: build build-arm64 fixtures test test-vm vet vm vm-tools tools clean help
 
 build: ## build nopal for this machine (build/nopal)
 	$(GO) build -o build/nopal ./cmd/nopal
@@ -24,6 +24,22 @@ vm-tools: tools
 	@scripts/vm-base.sh $(or $(PAGES),4k)
 	@CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o build/vm/init ./internal/vmtest/init
 	@$(GO) build -o build/vm/vm ./internal/vmtest/cmd/vm
+
+fixtures: tools
+	@test/build.sh
+
+vet:
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./...
+
+# Tests of packages PKG (all), those matching RUN (all); V=1 shows their output.
+testall = $(GO) run ./internal/vmtest/cmd/testall $(if $(RUN),-run '$(RUN)') $(if $(V),-v) $(if $(SHORT),-short)
+
+test: vet vm-tools fixtures build-arm64 ## run all tests, here and in the arm64 VM
+	$(testall) $(PKG)
+
+test-vm: vm-tools fixtures build-arm64 ## run tests in the arm64 VM only: PKG=./internal/tracee RUN=TestAttach V=1
+	$(testall) -host=false $(PKG)
 
 # The command reaches the shell as it was written: make would expand $ in it.
 override CMD := $(value CMD)
