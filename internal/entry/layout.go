@@ -142,7 +142,7 @@ type PageHeader struct {
 	Start  uint64 // counter when the page was begun
 }
 
-// RingHeader is the first page of the shared memory. Words that different
+// RingHeader is the start of the shared memory. Words that different
 // threads write stand in cache lines of their own.
 type RingHeader struct {
 	Magic       uint64 // RingMagic
@@ -179,7 +179,7 @@ type RingHeader struct {
 	// The journal's state (see journal.go).
 	JournalLen  uint64
 	IslandCount uint64
-	Islands     [64]IslandEntry
+	Islands     [512]IslandEntry
 }
 
 // IslandEntry is one mapping of ours in the target's address space, for whoever

@@ -1,0 +1,171 @@
+package ftrace
+
+import (
+	"fmt"
+
+	"nopal/internal/arch/arm64"
+)
+
+// Record is one site of the target: dyn_ftrace in the kernel.
+type Record struct {
+	Addr     uint64 // of slot 1 in the target
+	Site     int    // in the image's sites
+	Reason   string // why it cannot be traced; "" if it can
+	ops      opsSet
+	prepared bool   // slot 1 saves the link register
+	target   uint64 // what slot 2 calls; 0: nothing
+}
+
+// Armed reports whether the site calls anything, and what.
+func (r *Record) Armed() (target uint64, ok bool) { return r.target, r.target != 0 }
+
+// Wanted reports whether any ops wants the site.
+func (r *Record) Wanted() bool { return r.ops != 0 }
+
+// Prepared reports whether slot 1 is written.
+func (r *Record) Prepared() bool { return r.prepared }
+
+// Namer gives the names of an object's sites.
+type Namer interface {
+	// SiteNames returns the raw and the demangled name of a site's function.
+	SiteNames(site int) (raw, demangled string)
+}
+
+// Object is a traced object of the target with its sites.
+type Object struct {
+	Path    string
+	Names   Namer
+	Records []Record // by address
+	// Caller and RegsCaller are the trampolines in the object's island.
+	Caller, RegsCaller uint64
+}
+
+// Name is the raw name of a record's function.
+func (o *Object) Name(r *Record) string {
+	raw, _ := o.Names.SiteNames(r.Site)
+	return raw
+}
+
+func (o *Object) selected(r *Record, op *Ops) bool {
+	if op.Match == nil {
+		return true
+	}
+	raw, demangled := o.Names.SiteNames(r.Site)
+	return op.Match(raw, demangled, o.Path)
+}
+
+// Table is all that is traced in one process.
+type Table struct {
+	Objects []*Object
+	ops     [MaxOps]*Ops
+	inUse   opsSet
+}
+
+// Add enters an object and marks the functions that the registered ops select.
+// It returns how many those are.
+func (t *Table) Add(o *Object) int {
+	t.Objects = append(t.Objects, o)
+	for slot, op := range t.ops {
+		if op != nil {
+			t.mark(o, slot)
+		}
+	}
+	n := 0
+	for i := range o.Records {
+		if o.Records[i].Wanted() {
+			n++
+		}
+	}
+	return n
+}
+
+// Remove forgets an object that the target has unmapped.
+func (t *Table) Remove(o *Object) {
+	for i, other := range t.Objects {
+		if other == o {
+			t.Objects = append(t.Objects[:i], t.Objects[i+1:]...)
+			return
+		}
+	}
+}
+
+// target is what a record's site should call.
+func (t *Table) target(o *Object, r *Record) uint64 {
+	switch f := t.flags(r.ops); {
+	case r.ops == 0 || !r.prepared:
+		return 0
+	case f&(FlagRegs|FlagStack|FlagIPModify) != 0:
+		return o.RegsCaller
+	default:
+		return o.Caller
+	}
+}
+
+// Prepare writes slot 1 of every site of o that an ops wants. All threads must be
+// stopped, none with its pc at slot 2 of such a site, or the object not running
+// yet. A site that does not hold what it should is left out with a reason.
+func (t *Table) Prepare(text arm64.Text, o *Object) (refused []error) {
+	for i := range o.Records {
+		r := &o.Records[i]
+		if r.ops == 0 || r.prepared {
+			continue
+		}
+		if err := arm64.InitNop(text, r.Addr); err != nil {
+			r.Reason = err.Error()
+			r.ops = 0
+			refused = append(refused, fmt.Errorf("prepare %s in %s: %w", o.Name(r), o.Path, err))
+			continue
+		}
+		r.prepared = true
+	}
+	return refused
+}
+
+// Update makes slot 2 of every site of o call what its ops need, stopping nobody.
+// It goes on after an error and returns the first.
+func (t *Table) Update(text arm64.Text, o *Object) error {
+	var first error
+	for i := range o.Records {
+		r := &o.Records[i]
+		want := t.target(o, r)
+		if want == r.target {
+			continue
+		}
+		var err error
+		switch {
+		case r.target == 0:
+			err = arm64.MakeCall(text, r.Addr, want)
+		case want == 0:
+			err = arm64.MakeNop(text, r.Addr, r.target)
+		default:
+			err = arm64.ModifyCall(text, r.Addr, r.target, want)
+		}
+		if err != nil {
+			if first == nil {
+				first = fmt.Errorf("%s in %s: %w", o.Name(r), o.Path, err)
+			}
+			continue
+		}
+		r.target = want
+	}
+	return first
+}
+
+// Restore puts slot 1 back where slot 2 is a NOP again. All threads must be stopped.
+func (t *Table) Restore(text arm64.Text, o *Object) error {
+	var first error
+	for i := range o.Records {
+		r := &o.Records[i]
+		if !r.prepared || r.target != 0 {
+			continue
+		}
+		if err := arm64.RemoveMov(text, r.Addr); err != nil {
+			if first == nil {
+				first = fmt.Errorf("%s in %s: %w", o.Name(r), o.Path, err)
+			}
+			continue
+		}
+		r.prepared = false
+	}
+	return first
+}
