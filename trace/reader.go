@@ -30,8 +30,8 @@ type Reader struct {
 	payload   []byte
 	chunk     Chunk
 	off       int64 // of the next block
+	block0    int64 // of the last one
 	seq       uint32
-	typ       Type
 	ended     bool
 	truncated bool
 	err       error
@@ -69,13 +69,9 @@ func NewReader(r io.Reader) (*Reader, error) {
 // the recording, regular or not, the error is io.EOF; see Truncated.
 func (r *Reader) Next() (Block, error) {
 	for {
-		t, payload, err := r.next(r.payload)
+		t, payload, err := r.next(r.reuse)
 		if err != nil {
 			return nil, err
-		}
-		r.payload = payload
-		if !t.known() {
-			continue
 		}
 		if t == TypeChunk {
 			if err := r.chunk.decode(payload); err != nil {
@@ -83,52 +79,75 @@ func (r *Reader) Next() (Block, error) {
 			}
 			return &r.chunk, nil
 		}
-		b := newBlock(t)
-		if err := decodeBlock(b, payload); err != nil {
-			return nil, r.corrupt(fmt.Sprintf("%v block: %v", t, err))
+		b, err := r.block(t, payload)
+		if err != nil {
+			return nil, r.corrupt(err.Error())
 		}
-		r.ended = t == TypeEnd
-		return b, nil
+		if b != nil {
+			return b, nil
+		}
 	}
 }
 
-// next reads a block into buf, which it grows when it has to.
-func (r *Reader) next(buf []byte) (Type, []byte, error) {
-	if r.err != nil {
-		return 0, buf, r.err
+// block decodes a block other than a chunk. It is nil for a type that this
+// version does not know.
+func (r *Reader) block(t Type, payload []byte) (Block, error) {
+	b := newBlock(t)
+	if b == nil {
+		return nil, nil
 	}
+	if err := decodeBlock(b, payload); err != nil {
+		return nil, fmt.Errorf("%v block: %w", t, err)
+	}
+	r.ended = t == TypeEnd
+	return b, nil
+}
+
+// reuse is the memory that Next reads into.
+func (r *Reader) reuse(n int) []byte {
+	if cap(r.payload) < n {
+		r.payload = make([]byte, max(n, 128<<10))
+	}
+	return r.payload
+}
+
+// next reads a block into memory for n bytes that alloc gives.
+func (r *Reader) next(alloc func(n int) []byte) (Type, []byte, error) {
+	if r.err != nil {
+		return 0, nil, r.err
+	}
+	r.block0 = r.off
 	h := &r.header
 	if n, err := io.ReadFull(r.r, h[:]); err != nil {
 		r.truncated = n > 0 || !r.ended
-		return 0, buf, r.fail(err)
+		return 0, nil, r.fail(err)
 	}
 	if r.ended {
-		return 0, buf, r.corrupt("there is more after the END block")
+		return 0, nil, r.corrupt("there is more after the END block")
+	}
+	if *h == [blockHeaderSize]byte{} {
+		// Some file systems leave zeros where data had not reached the disk.
+		r.truncated = true
+		return 0, nil, r.fail(io.EOF)
 	}
 	t := Type(binary.LittleEndian.Uint32(h[:]))
 	n := binary.LittleEndian.Uint32(h[4:])
 	if n > MaxPayload {
-		return 0, buf, r.corrupt(fmt.Sprintf("a block of %d bytes is larger than %d", n, MaxPayload))
+		return 0, nil, r.corrupt(fmt.Sprintf("a block of %d bytes is larger than %d", n, MaxPayload))
 	}
 	padded := (int(n) + blockAlign - 1) &^ (blockAlign - 1)
-	if cap(buf) < padded {
-		// The largest size at once: growing by steps would leave garbage
-		// of each size behind, and a block is not that large.
-		buf = make([]byte, max(padded, 128<<10))
-	}
-	buf = buf[:padded]
+	buf := alloc(padded)[:padded]
 	if _, err := io.ReadFull(r.r, buf); err != nil {
 		r.truncated = true
-		return 0, buf, r.fail(err)
+		return 0, nil, r.fail(err)
 	}
 	if blockSum(h[:12], buf[:n]) != binary.LittleEndian.Uint32(h[12:]) {
-		return 0, buf, r.corrupt("the block's checksum is wrong")
+		return 0, nil, r.corrupt("the block's checksum is wrong")
 	}
 	if seq := binary.LittleEndian.Uint32(h[8:]); seq != r.seq {
-		return 0, buf, r.corrupt(fmt.Sprintf("block %d stands where block %d should", seq, r.seq))
+		return 0, nil, r.corrupt(fmt.Sprintf("block %d stands where block %d should", seq, r.seq))
 	}
 	r.seq++
-	r.typ = t
 	r.off += int64(blockHeaderSize + padded)
 	return t, buf[:n], nil
 }
@@ -143,7 +162,7 @@ func (r *Reader) fail(err error) error {
 }
 
 func (r *Reader) corrupt(what string) error {
-	r.err = &CorruptError{r.off, what}
+	r.err = &CorruptError{r.block0, what}
 	return r.err
 }
 
@@ -156,7 +175,7 @@ func (r *Reader) Offset() int64 { return r.off }
 
 func (c *Chunk) decode(p []byte) error {
 	if len(p) < chunkHeaderSize || len(p)%8 != 0 {
-		return fmt.Errorf("a CHUNK block of %d bytes", len(p))
+		return fmt.Errorf("CHUNK block of %d bytes", len(p))
 	}
 	c.Proc = binary.LittleEndian.Uint32(p)
 	c.Stream = binary.LittleEndian.Uint32(p[4:])
@@ -165,5 +184,8 @@ func (c *Chunk) decode(p []byte) error {
 	c.Base = binary.LittleEndian.Uint64(p[16:])
 	c.Lost = binary.LittleEndian.Uint64(p[24:])
 	c.Words = p[chunkHeaderSize:]
+	if c.Base >= maxTicks {
+		return errors.New("CHUNK block from the end of time")
+	}
 	return nil
 }

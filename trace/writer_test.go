@@ -42,7 +42,7 @@ func readAll(r io.Reader) ([]Block, *Reader, error) {
 	}
 }
 
-func check(t *testing.T, errs ...error) {
+func check(t testing.TB, errs ...error) {
 	t.Helper()
 	for _, err := range errs {
 		if err != nil {

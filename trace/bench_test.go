@@ -1,0 +1,120 @@
+package trace
+
+import (
+	"encoding/binary"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+var benchEvents = flag.Int("events", 5_000_000, "events in the file that is read by benchmarks")
+
+// benchFile writes a recording of four threads that walk up and down a call
+// tree of 100 functions, interleaved at the given number of events.
+func benchFile(tb testing.TB, run int) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "bench.data")
+	f, err := os.Create(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := beginFile(tb, f)
+	const threads, perChunk = 4, 8191
+	var (
+		words [threads][]byte
+		base  [threads]uint64
+		high  [threads]uint64
+		now   = uint64(1 << 40)
+		n     = 0
+	)
+	flush := func(th int) {
+		check(tb, w.WriteChunk(Chunk{Proc: 1, Stream: uint32(th), TID: uint32(100 + th), Base: base[th], Words: words[th]}))
+		words[th] = words[th][:0]
+	}
+	for round := now; n < *benchEvents; {
+		for th := range threads {
+			for range run {
+				if len(words[th]) == 0 {
+					base[th], high[th] = now, now>>TimeBits
+				}
+				if h := now >> TimeBits; h != high[th] {
+					high[th] = h
+					words[th] = binary.LittleEndian.AppendUint64(words[th], ControlWord(WordTime, h))
+				}
+				depth := uint64(n) % 23
+				if depth > 11 {
+					depth = 22 - depth
+				}
+				words[th] = binary.LittleEndian.AppendUint64(words[th], EventWord(funcIndex(n%97), 0x8000-48*depth, now))
+				now += 3
+				n++
+				if len(words[th]) >= 8*perChunk {
+					flush(th)
+				}
+			}
+		}
+		if now-round > 3_000_000 {
+			for th := range threads {
+				flush(th)
+			}
+			round = now
+			check(tb, w.WriteRound(now))
+		}
+	}
+	for th := range threads {
+		flush(th)
+	}
+	check(tb, w.Close(0, ""))
+	check(tb, f.Close())
+	return path
+}
+
+func benchRead(b *testing.B, run int, read func(r *Reader) int) {
+	path := benchFile(b, run)
+	n := 0
+	for b.Loop() {
+		f, err := os.Open(path)
+		check(b, err)
+		r, err := NewReader(f)
+		check(b, err)
+		n += read(r)
+		f.Close()
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds()/1e6, "Mevents/s")
+}
+
+func BenchmarkBlocks(b *testing.B) {
+	benchRead(b, 1000, func(r *Reader) int {
+		n := uint64(0)
+		for {
+			blk, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return int(n)
+			}
+			check(b, err)
+			if c, ok := blk.(*Chunk); ok {
+				n += CountEvents(c.Words)
+			}
+		}
+	})
+}
+
+func benchMerge(b *testing.B, run int) {
+	benchRead(b, run, func(r *Reader) int {
+		e := NewEvents(r)
+		for n := 0; ; n++ {
+			if _, err := e.Next(); err != nil {
+				if !errors.Is(err, io.EOF) {
+					b.Fatal(err)
+				}
+				return n
+			}
+		}
+	})
+}
+
+func BenchmarkEvents(b *testing.B)            { benchMerge(b, 1000) }
+func BenchmarkEventsInterleaved(b *testing.B) { benchMerge(b, 1) }

@@ -1,0 +1,500 @@
+package trace
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"path/filepath"
+	"slices"
+)
+
+// maxPending is how many bytes of chunks Events holds while it waits for a
+// ROUND. A recording that has none for longer is still read, but events of
+// different threads may then come out of order.
+const maxPending = 512 << 20
+
+// maxTicks is more than the ticks of any event: a TIME word has 37 bits.
+const maxTicks = 1 << 62
+
+// EventKind says what an Event is.
+type EventKind uint8
+
+const (
+	Entry     EventKind = iota // a function was entered
+	LostCount                  // events were lost
+)
+
+// Event is an event of any thread.
+type Event struct {
+	Kind    EventKind
+	Ticks   uint64
+	Time    int64 // CLOCK_MONOTONIC, ns
+	Program *Program
+	Task    *Task
+	Depth   int    // calls around this one
+	Site    *Site  // what was entered
+	Addr    uint64 // of the function in the process
+	IP      uint64 // of the instruction after the call in its entry
+	Count   uint64 // events lost
+
+	Regs  *[NumRegs]uint64 // x0-x30, sp, pc, pstate, or nil
+	Stack []uint64         // return addresses, the innermost first; nil if not recorded
+}
+
+// Events delivers the events of a recording in the order of time over all
+// threads.
+//
+// Chunks are collected until a ROUND; the events up to the ROUND before it
+// are then merged. (One round of slack, because the watermark is the word of
+// a program that runs next to the threads it speaks of.) Events that come too
+// late are delivered at once.
+type Events struct {
+	r       *Reader
+	rec     *Recording
+	heap    []*stream // by time of the next event
+	limit   uint64    // the first of heap may run up to here; 0: the heap is not in order
+	bound   uint64    // events before this may be delivered
+	round   uint64    // the last watermark
+	pending int
+	orders  int
+	end     error // why nothing more is read
+
+	event Event
+	regs  [NumRegs]uint64
+	stack []uint64
+	free  [bufClasses][][]byte
+}
+
+// NewEvents reads the blocks of r from here on.
+func NewEvents(r *Reader) *Events {
+	return &Events{r: r, rec: newRecording()}
+}
+
+// Recording returns what has been read so far about all but the events.
+func (e *Events) Recording() *Recording { return e.rec }
+
+// Next returns the next event, which is valid until the next call. At the end
+// the error is io.EOF.
+func (e *Events) Next() (*Event, error) {
+	for len(e.heap) == 0 || e.heap[0].ticks >= e.limit {
+		if err := e.more(); err != nil {
+			return nil, err
+		}
+	}
+	s := e.heap[0]
+	ev := &e.event
+	ev.Ticks = s.ticks
+	ev.Time = e.rec.conv.ns(s.ticks)
+	ev.Program, ev.Task = s.cur.task.Program, s.cur.task
+	if s.cur.lost != 0 {
+		e.lost(s)
+		return ev, nil
+	}
+	c := &s.cursor
+	site := s.cur.layout.sites.lookup(c.Index)
+	if site == nil {
+		var err error
+		if site, err = s.cur.layout.find(e.rec, c.Index); err != nil {
+			return nil, fmt.Errorf("read recording: %w", err)
+		}
+	}
+	ev.Kind, ev.Count = Entry, 0
+	ev.Site, ev.Addr, ev.IP = site.site, site.addr, site.ip
+	ev.Depth = s.depth.enter(c.SP)
+	if c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
+		e.extras(c)
+	}
+	if !c.Next() {
+		e.advance(s)
+	} else {
+		s.ticks = c.Ticks
+	}
+	return ev, nil
+}
+
+// extras fills in what only some events have.
+func (e *Events) extras(c *Cursor) {
+	e.event.Regs, e.event.Stack = nil, nil
+	if c.Regs(&e.regs) {
+		e.event.Regs = &e.regs
+	}
+	if c.HasStack() {
+		if e.stack == nil {
+			e.stack = make([]uint64, 0, 64)
+		}
+		e.stack = c.AppendStack(e.stack[:0])
+		e.event.Stack = e.stack
+	}
+}
+
+// lost delivers the count of lost events that stands before s's next event.
+func (e *Events) lost(s *stream) {
+	ev := &e.event
+	ev.Kind, ev.Count = LostCount, s.cur.lost
+	ev.Site, ev.Addr, ev.IP, ev.Depth = nil, 0, 0, 0
+	ev.Regs, ev.Stack = nil, nil
+	s.cur.lost = 0
+	if s.cursor.idle() {
+		e.advance(s)
+	}
+}
+
+// more makes the first of the heap deliverable, by reordering the heap or by
+// reading on.
+func (e *Events) more() error {
+	if len(e.heap) > 0 {
+		e.down(0)
+	}
+	for len(e.heap) == 0 || e.heap[0].ticks >= e.bound {
+		if e.end != nil {
+			return e.end
+		}
+		e.fill()
+	}
+	e.limit = e.bound
+	for i := 1; i < min(3, len(e.heap)); i++ {
+		e.limit = min(e.limit, e.heap[i].ticks+1)
+	}
+	return nil
+}
+
+// stop ends reading. What is pending is still delivered, then err.
+func (e *Events) stop(err error) {
+	if e.end == nil {
+		e.end = err
+	}
+	e.bound = math.MaxUint64
+}
+
+// fill reads up to the next ROUND and moves the bound.
+func (e *Events) fill() {
+	for e.end == nil {
+		t, payload, err := e.r.next(e.buffer)
+		if err != nil {
+			e.stop(err)
+			return
+		}
+		if t == TypeChunk {
+			if err := e.chunk(payload); err != nil {
+				e.stop(e.r.corrupt(err.Error()))
+			}
+			if e.pending > maxPending {
+				e.force()
+				return
+			}
+			continue
+		}
+		b, err := e.r.block(t, payload)
+		e.recycle(payload)
+		if err == nil {
+			err = e.block(b)
+		}
+		if err != nil {
+			e.stop(e.r.corrupt(err.Error()))
+		}
+		if r, ok := b.(*Round); ok {
+			e.bound = max(e.bound, e.round)
+			e.round = min(r.Ticks, maxTicks)
+			return
+		}
+	}
+}
+
+func (e *Events) block(b Block) error {
+	switch b := b.(type) {
+	case nil:
+		return nil
+	case *Lost:
+		return e.lostBlock(b)
+	case *Exit:
+		e.exit(b)
+		return nil
+	}
+	return e.rec.apply(b)
+}
+
+// force moves the bound so that about half of what is pending is delivered.
+func (e *Events) force() {
+	var bases []uint64
+	for _, s := range e.heap {
+		bases = append(bases, s.cur.base)
+		for _, g := range s.queue {
+			bases = append(bases, g.base)
+		}
+	}
+	slices.Sort(bases)
+	e.bound = max(e.bound, bases[len(bases)/2])
+	if e.heap[0].ticks >= e.bound {
+		e.bound = e.heap[0].ticks + 1<<TimeBits
+	}
+}
+
+// segment is a chunk that waits.
+type segment struct {
+	buf    []byte
+	words  []byte
+	task   *Task
+	layout *layout
+	base   uint64
+	lost   uint64
+	off    int64 // in the file
+	cost   int   // in pending
+}
+
+// stream is the sequence of the chunks of one thread.
+type stream struct {
+	order   int
+	ticks   uint64 // of the next event
+	cursor  Cursor
+	live    bool // in the heap
+	gone    bool // the thread has ended
+	depth   depthStack
+	cur     segment
+	queue   []segment
+	charged int // of depth, to the recording's state
+}
+
+func (e *Events) newStream() *stream {
+	e.orders++
+	return &stream{order: e.orders}
+}
+
+// chunk queues a chunk.
+func (e *Events) chunk(payload []byte) error {
+	var c Chunk
+	if err := c.decode(payload); err != nil {
+		return err
+	}
+	p, err := e.rec.program(c.Proc)
+	if err != nil {
+		return err
+	}
+	task, err := e.task(p, c.TID)
+	if err != nil {
+		return err
+	}
+	s := p.streams[c.Stream]
+	if s == nil {
+		s = e.newStream()
+		p.streams[c.Stream] = s
+		if err := e.rec.spend(streamCost); err != nil {
+			return err
+		}
+	}
+	p.current[c.TID] = c.Stream
+	e.pending += cap(payload)
+	e.queue(s, segment{buf: payload, cost: cap(payload), words: c.Words, task: task, layout: p.layout, base: c.Base, lost: c.Lost, off: e.r.block0})
+	return nil
+}
+
+// task finds a thread, named by its process if by nothing else.
+func (e *Events) task(p *Program, tid uint32) (*Task, error) {
+	t := p.threads[tid]
+	if t == nil {
+		name := "<...>"
+		if len(p.Command) > 0 {
+			name = filepath.Base(p.Command[0])
+		}
+		if err := e.rec.task(p, tid, name); err != nil {
+			return nil, err
+		}
+		t = p.threads[tid]
+	}
+	return t, nil
+}
+
+func (e *Events) queue(s *stream, g segment) {
+	s.queue = append(s.queue, g)
+	if s.live {
+		return
+	}
+	if e.open(s); s.live {
+		e.heap = append(e.heap, s)
+		e.up(len(e.heap) - 1)
+	}
+}
+
+func (e *Events) lostBlock(b *Lost) error {
+	if b.Count == 0 {
+		return nil
+	}
+	p, err := e.rec.program(b.Proc)
+	if err != nil {
+		return err
+	}
+	task, err := e.task(p, b.TID)
+	if err != nil {
+		return err
+	}
+	if p.lost == nil {
+		p.lost = e.newStream()
+	}
+	const cost = 256
+	e.pending += cost
+	e.queue(p.lost, segment{cost: cost, task: task, base: min(b.Ticks, maxTicks), lost: b.Count})
+	return nil
+}
+
+// exit forgets what ended. Chunks that still wait hold on to what they need.
+func (e *Events) exit(b *Exit) {
+	p := e.rec.procs[b.Proc]
+	if p == nil {
+		return
+	}
+	if b.TID == 0 {
+		for _, s := range p.streams {
+			s.gone = true
+			e.rec.spent -= streamCost + s.charged
+		}
+		e.rec.spent -= taskCost * len(p.threads)
+		clear(p.streams)
+		clear(p.threads)
+		clear(p.current)
+		return
+	}
+	if n, ok := p.current[b.TID]; ok {
+		delete(p.current, b.TID)
+		if s := p.streams[n]; s != nil {
+			delete(p.streams, n)
+			s.gone = true
+			e.rec.spent -= streamCost + s.charged
+		}
+	}
+	if p.threads[b.TID] != nil {
+		delete(p.threads, b.TID)
+		e.rec.spent -= taskCost
+	}
+}
+
+// open makes s's next event the current one, from the chunks that wait. If
+// there is none, s is not live.
+func (e *Events) open(s *stream) {
+	last := s.cursor.last
+	s.live = false
+	for len(s.queue) > 0 {
+		prev := s.cur.task
+		s.cur = s.queue[0]
+		s.queue[0] = segment{}
+		if s.queue = s.queue[1:]; len(s.queue) == 0 {
+			s.queue = nil
+		}
+		if prev != nil && prev.TID != s.cur.task.TID {
+			s.depth.sp = s.depth.sp[:0]
+		}
+		s.cursor.Reset(&Chunk{Words: s.cur.words, Base: s.cur.base}, last)
+		switch {
+		case s.cursor.Next():
+			s.ticks = s.cursor.Ticks
+		case s.cursor.Err() != nil:
+			e.broken(s)
+			return
+		case s.cur.lost != 0:
+			s.ticks = max(last, s.cur.base)
+			s.cursor.last = s.ticks
+		default:
+			e.release(s)
+			continue
+		}
+		s.live = true
+		return
+	}
+	s.cursor = Cursor{last: last}
+}
+
+// advance goes on to the next chunk of the first stream of the heap.
+func (e *Events) advance(s *stream) {
+	s.live = false
+	if s.cursor.Err() != nil {
+		e.broken(s)
+	} else {
+		e.release(s)
+		e.open(s)
+	}
+	// Out of order until more has looked at it, which the limit sees to.
+	e.limit = 0
+	if !s.live {
+		n := len(e.heap) - 1
+		e.heap[0] = e.heap[n]
+		e.heap[n] = nil
+		e.heap = e.heap[:n]
+	}
+	// Frames are charged by the chunk, not by the event.
+	if grown := 2 * cap(s.depth.sp); grown > s.charged && !s.gone {
+		if err := e.rec.spend(grown - s.charged); err != nil {
+			e.stop(fmt.Errorf("read recording: %w", err))
+		}
+		s.charged = grown
+	}
+}
+
+// broken gives up on a stream, and on reading further.
+func (e *Events) broken(s *stream) {
+	e.stop(&CorruptError{s.cur.off, fmt.Sprintf("CHUNK block of thread %d: %v", s.cur.task.TID, s.cursor.Err())})
+	s.queue = nil
+}
+
+// up and down restore the heap after position i got an earlier or a later event.
+func (e *Events) up(i int) {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !e.before(i, parent) {
+			return
+		}
+		e.heap[i], e.heap[parent] = e.heap[parent], e.heap[i]
+		i = parent
+	}
+}
+
+func (e *Events) down(i int) {
+	for {
+		least := i
+		for _, child := range [2]int{2*i + 1, 2*i + 2} {
+			if child < len(e.heap) && e.before(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		e.heap[i], e.heap[least] = e.heap[least], e.heap[i]
+		i = least
+	}
+}
+
+func (e *Events) before(i, j int) bool {
+	a, b := e.heap[i], e.heap[j]
+	return a.ticks < b.ticks || a.ticks == b.ticks && a.order < b.order
+}
+
+// Buffers of chunks come in powers of two, so that small chunks do not hold
+// large ones, and are used again.
+const (
+	bufShift   = 9
+	bufClasses = 13
+)
+
+func bufClass(n int) int { return max(0, bits.Len(uint(max(0, n-64-1)))-bufShift) }
+
+func (e *Events) buffer(n int) []byte {
+	c := bufClass(n)
+	if k := len(e.free[c]); k > 0 {
+		b := e.free[c][k-1]
+		e.free[c] = e.free[c][:k-1]
+		return b
+	}
+	return make([]byte, 64+1<<(c+bufShift))
+}
+
+func (e *Events) recycle(b []byte) {
+	c := bufClass(cap(b))
+	e.free[c] = append(e.free[c], b[:cap(b)])
+}
+
+// release takes back the buffer of s's current chunk.
+func (e *Events) release(s *stream) {
+	e.pending -= s.cur.cost
+	if s.cur.buf != nil {
+		e.recycle(s.cur.buf)
+	}
+	s.cur.buf, s.cur.words, s.cur.cost = nil, nil, 0
+}

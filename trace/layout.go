@@ -1,0 +1,218 @@
+package trace
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+)
+
+const (
+	insnSize = 4
+
+	// slotsBefore is how far the address in an event, that of the
+	// instruction after the call, is behind the site's first slot.
+	slotsBefore = 2 * insnSize
+)
+
+// layout is what the code positions of a process mean at a point of the file.
+// A range that takes positions away from an older one (of an object that was
+// unloaded) begins a new layout; chunks that were read before keep theirs.
+type layout struct {
+	ranges []placed // ascending by Index
+	sites  siteTable
+	addrs  map[uint64]Symbol
+}
+
+// placed is a range with its object.
+type placed struct {
+	Range
+	object *Object
+}
+
+func (rec *Recording) addRange(b *Range) error {
+	end := uint64(b.Index) + uint64(b.Count)
+	if b.Index < MinIndex || end > MaxIndex+1 || b.Count == 0 {
+		return fmt.Errorf("a range of code positions %d+%d", b.Index, b.Count)
+	}
+	p, err := rec.program(b.Proc)
+	if err != nil {
+		return err
+	}
+	o, err := rec.object(b.Image)
+	if err != nil {
+		return err
+	}
+	const size = 56
+	l := p.layout
+	i := sort.Search(len(l.ranges), func(i int) bool {
+		r := &l.ranges[i]
+		return uint64(r.Index)+uint64(r.Count) > uint64(b.Index)
+	})
+	j := i
+	for j < len(l.ranges) && uint64(l.ranges[j].Index) < end {
+		j++
+	}
+	if i < j {
+		l = &layout{ranges: slices.Clone(l.ranges)}
+		p.layout = l
+		rec.spent += size * len(l.ranges)
+	}
+	// What is moved is charged too: it bounds the work of inserting in front.
+	rec.spent += size * (len(l.ranges) - j)
+	l.ranges = slices.Replace(l.ranges, i, j, placed{*b, o})
+	l.addrs = nil
+	return rec.spend(size)
+}
+
+// find resolves a code position.
+func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
+	if e := l.sites.lookup(index); e != nil {
+		return e, nil
+	}
+	var (
+		object = unknownObject
+		va     = uint64(index)
+		bias   uint64
+		known  bool
+	)
+	i := sort.Search(len(l.ranges), func(i int) bool { return l.ranges[i].Index > index }) - 1
+	if i >= 0 && index-l.ranges[i].Index < l.ranges[i].Count {
+		r := &l.ranges[i]
+		object, known = r.object, true
+		va = r.VA + insnSize*uint64(index-r.Index) - slotsBefore
+		bias = r.Addr - r.VA
+	}
+	site, err := rec.site(object, va)
+	if err != nil {
+		return nil, err
+	}
+	e := siteEntry{index: index, site: site, addr: site.VA + bias, ip: va + slotsBefore + bias}
+	if !known {
+		// Not kept: the range may be found later in the file.
+		e.addr, e.ip = 0, 0
+		return &e, nil
+	}
+	return l.sites.insert(e), rec.spend(64)
+}
+
+// site returns the site of an object whose first slot is at va.
+func (rec *Recording) site(o *Object, va uint64) (*Site, error) {
+	if o == unknownObject {
+		// It has no sites of its own, as all recordings share it.
+		return &Site{ID: -1, Object: o, VA: va}, nil
+	}
+	if s := o.sites[va]; s != nil {
+		return s, nil
+	}
+	s := &Site{ID: rec.sites, Object: o, VA: va}
+	// Looked up by the second slot: where NOPs precede the entry, the first
+	// may be outside of the function.
+	if s.Func = o.FuncAt(va + insnSize); s.Func != nil {
+		s.VA = s.Func.VA
+	}
+	rec.sites++
+	o.sites[va] = s
+	return s, rec.spend(128)
+}
+
+// unknownObject holds the sites whose code position is in no range.
+var unknownObject = &Object{Image: Image{Path: "?"}}
+
+// siteTable is a hash table of sites by code position. It is written by hand
+// because every event makes a lookup, which a map makes the dearest part of
+// reading; its memory follows the sites that occur, not the size of the code.
+type siteTable struct {
+	entries []siteEntry // a power of two, at most half used
+	used    int
+	shift   uint
+}
+
+type siteEntry struct {
+	index uint32 // 0: free
+	site  *Site
+	addr  uint64 // of the function's entry in the process
+	ip    uint64 // of the event
+}
+
+func (t *siteTable) slot(index uint32) int {
+	return int(index * 0x9e3779b1 >> (t.shift & 31)) // Fibonacci hashing, Knuth vol. 3, 6.4
+}
+
+func (t *siteTable) lookup(index uint32) *siteEntry {
+	if len(t.entries) == 0 {
+		return nil
+	}
+	for i := t.slot(index); ; i++ {
+		e := &t.entries[i&(len(t.entries)-1)]
+		if e.index == index {
+			return e
+		}
+		if e.index == 0 {
+			return nil
+		}
+	}
+}
+
+func (t *siteTable) insert(e siteEntry) *siteEntry {
+	if 2*(t.used+1) > len(t.entries) {
+		old := t.entries
+		n := max(64, 2*len(old))
+		*t = siteTable{entries: make([]siteEntry, n), used: t.used, shift: 32}
+		for ; n > 1; n /= 2 {
+			t.shift--
+		}
+		for i := range old {
+			if old[i].index != 0 {
+				t.put(old[i])
+			}
+		}
+	}
+	t.used++
+	return t.put(e)
+}
+
+func (t *siteTable) put(e siteEntry) *siteEntry {
+	i := t.slot(e.index)
+	for ; t.entries[i&(len(t.entries)-1)].index != 0; i++ {
+	}
+	p := &t.entries[i&(len(t.entries)-1)]
+	*p = e
+	return p
+}
+
+// Symbol is what an address in a process belongs to.
+type Symbol struct {
+	Object *Object // nil if it is in no object that is recorded
+	Func   *Func   // nil if no function covers it
+	Offset uint64  // from the function, or the link-time address in the object
+}
+
+// maxAddrs bounds the cache of return addresses of a process.
+const maxAddrs = 1 << 16
+
+// Symbol resolves a return address of the program: the function is that of
+// the call before it, which may have been the last instruction of its own.
+func (p *Program) Symbol(addr uint64) Symbol {
+	l := p.layout
+	s, ok := l.addrs[addr]
+	if ok {
+		return s
+	}
+	call := addr - insnSize
+	for i := len(l.ranges) - 1; i >= 0; i-- {
+		r := &l.ranges[i]
+		if call-r.Addr < insnSize*uint64(r.Count) {
+			va := call - r.Addr + r.VA
+			s = Symbol{Object: r.object, Func: r.object.FuncAt(va), Offset: va + insnSize}
+			if s.Func != nil {
+				s.Offset -= s.Func.VA
+			}
+			break
+		}
+	}
+	if l.addrs == nil || len(l.addrs) >= maxAddrs {
+		l.addrs = map[uint64]Symbol{}
+	}
+	l.addrs[addr] = s
+	return s
+}
