@@ -9,7 +9,7 @@ GO ?= go
 arch := $(shell uname -m)
 
 .DEFAULT_GOAL := build
-.PHONY: build build-arm64 fixtures test test-vm vet vm vm-tools tools clean help
+.PHONY: bench build build-arm64 demo fixtures fuzz lint test test-vm vet vm vm-tools tools clean help
 
 build: ## build nopal for this machine (build/nopal)
 	$(GO) build -o build/nopal ./cmd/nopal
@@ -40,6 +40,25 @@ test: vet vm-tools fixtures build-arm64 ## run all tests, here and in the arm64 
 
 test-vm: vm-tools fixtures build-arm64 ## run tests in the arm64 VM only: PKG=./internal/tracee RUN=TestAttach V=1
 	$(testall) -host=false $(PKG)
+
+demo: build build-arm64 $(if $(filter aarch64,$(arch)),tools,vm-tools) ## record Lua and SQLite on arm64 and show their traces
+	@scripts/tools.sh demo
+	@demo/run.sh
+
+bench: build build-arm64 vm-tools fixtures ## measure, and print the figures of RATIONALE.md
+	@bench/run.sh
+
+lint: vet ## gofmt, vet, staticcheck and the rules for imports
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt: not formatted:" $$unformatted >&2; exit 1; fi
+	$(GO) tool staticcheck ./...
+	GOARCH=arm64 $(GO) tool staticcheck ./...
+	$(GO) test ./internal/lint
+
+FUZZTIME ?= 10s
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@scripts/fuzz.sh $(FUZZTIME)
 
 # The command reaches the shell as it was written: make would expand $ in it.
 override CMD := $(value CMD)

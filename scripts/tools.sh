@@ -1,6 +1,8 @@
 #!/bin/bash
 # Installs the tools that building and testing nopal needs and this machine
 # does not have. Does nothing, and asks for no rights, when all are there.
+#
+#   scripts/tools.sh [demo]     with what the demonstration needs besides
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/apt-private.sh
@@ -10,7 +12,6 @@ missing=()
 need() {
 	command -v "$1" >/dev/null || missing+=("$2")
 }
-need go golang-go
 need make make
 need git git
 need gcc gcc
@@ -25,6 +26,11 @@ if [ "$(uname -m)" != aarch64 ]; then
 	need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 	need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
 	need aarch64-linux-gnu-objdump binutils-aarch64-linux-gnu
+fi
+if [ "${1:-}" = demo ]; then
+	need dpkg-source dpkg-dev
+	need patch patch
+	need tclsh tcl # SQLite puts its source together with it
 fi
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "tools: installing ${missing[*]}" >&2
