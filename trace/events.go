@@ -331,7 +331,11 @@ func (e *Events) lostBlock(b *Lost) error {
 	}
 	const cost = 256
 	e.pending += cost
-	e.queue(p.lost, segment{cost: cost, task: task, base: min(b.Ticks, maxTicks), lost: b.Count})
+	ticks := b.Ticks
+	if ticks == 0 {
+		ticks = max(e.round, e.rec.Clock.Ticks)
+	}
+	e.queue(p.lost, segment{cost: cost, task: task, base: min(ticks, maxTicks), lost: b.Count})
 	return nil
 }
 

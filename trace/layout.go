@@ -187,6 +187,17 @@ type Symbol struct {
 	Offset uint64  // from the function, or the link-time address in the object
 }
 
+// String is "function+0x1c (object)" or "object+0x1234".
+func (s Symbol) String() string {
+	switch {
+	case s.Object == nil:
+		return "?"
+	case s.Func == nil:
+		return s.Object.offset(s.Offset)
+	}
+	return fmt.Sprintf("%s+%#x (%s)", s.Func.Name, s.Offset, s.Object.Base())
+}
+
 // maxAddrs bounds the cache of return addresses of a process.
 const maxAddrs = 1 << 16
 

@@ -1,8 +1,11 @@
 package trace
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 )
@@ -131,6 +134,11 @@ func newProgram(p Process) *Program {
 	return &Program{Process: p, threads: map[uint32]*Task{}, layout: new(layout), streams: map[uint32]*stream{}, current: map[uint32]uint32{}}
 }
 
+// Objects returns the objects in the order of their numbers.
+func (rec *Recording) Objects() []*Object {
+	return slices.SortedFunc(maps.Values(rec.images), func(a, b *Object) int { return cmp.Compare(a.ID, b.ID) })
+}
+
 // program finds a process. One that was never introduced is made up, so that
 // its events are not lost with it.
 func (rec *Recording) program(proc uint32) (*Program, error) {
@@ -199,6 +207,9 @@ func (o *Object) FuncAt(va uint64) *Func {
 	return f
 }
 
+// Base is the last part of the object's path.
+func (o *Object) Base() string { return filepath.Base(o.Path) }
+
 func (o *Object) offset(va uint64) string {
-	return filepath.Base(o.Path) + "+0x" + strconv.FormatUint(va, 16)
+	return o.Base() + "+0x" + strconv.FormatUint(va, 16)
 }

@@ -1,0 +1,90 @@
+package analyze
+
+import (
+	"strconv"
+
+	"nopal/trace"
+)
+
+// jsonView writes a JSON object an event. FORMAT.md describes them.
+type jsonView struct {
+	names *names
+	tasks prefixes
+}
+
+func newJSONView(n *names) *jsonView {
+	v := &jsonView{names: n}
+	v.tasks.make = func(t *trace.Task) []byte {
+		p := append([]byte(`,"pid":`), strconv.FormatUint(uint64(t.Program.PID), 10)...)
+		p = append(p, `,"tid":`...)
+		return strconv.AppendUint(p, uint64(t.TID), 10)
+	}
+	return v
+}
+
+func (v *jsonView) header(dst []byte) []byte { return dst }
+
+func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
+	dst = append(dst, `{"type":"entry","time":`...)
+	dst = strconv.AppendInt(dst, ev.Time, 10)
+	dst = append(dst, v.tasks.of(ev.Task)...)
+	dst = append(dst, s.json...)
+	dst = strconv.AppendUint(dst, ev.Addr, 16)
+	dst = append(dst, `","depth":`...)
+	dst = strconv.AppendUint(dst, uint64(ev.Depth), 10)
+	if ev.Regs != nil {
+		dst = appendJSONRegs(dst, ev.Regs)
+	}
+	if ev.Stack != nil {
+		dst = v.appendStack(dst, ev)
+	}
+	return append(dst, "}\n"...)
+}
+
+func appendJSONRegs(dst []byte, regs *[trace.NumRegs]uint64) []byte {
+	sep := `,"regs":{"`
+	for i, r := range regs {
+		dst = append(dst, sep...)
+		dst = append(dst, regNames[i]...)
+		dst = append(dst, `":"0x`...)
+		dst = strconv.AppendUint(dst, r, 16)
+		sep = `","`
+	}
+	return append(dst, `"}`...)
+}
+
+func (v *jsonView) appendStack(dst []byte, ev *trace.Event) []byte {
+	dst = append(dst, `,"stack":[`...)
+	for i, addr := range ev.Stack {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"addr":"0x`...)
+		dst = strconv.AppendUint(dst, addr, 16)
+		dst = append(dst, '"')
+		if s := ev.Program.Symbol(addr); s.Object != nil {
+			if s.Func != nil {
+				dst = append(dst, `,"name":`...)
+				dst = append(dst, v.names.quoted(v.names.demangled(s.Func.Name))...)
+			}
+			dst = append(dst, `,"offset":`...)
+			dst = strconv.AppendUint(dst, s.Offset, 10)
+			dst = append(dst, `,"object":`...)
+			dst = append(dst, v.names.quoted(s.Object.Path)...)
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
+}
+
+func (v *jsonView) lost(dst []byte, ev *trace.Event) []byte {
+	dst = append(dst, `{"type":"lost","count":`...)
+	dst = strconv.AppendUint(dst, ev.Count, 10)
+	dst = append(dst, `,"tid":`...)
+	dst = strconv.AppendUint(dst, uint64(ev.Task.TID), 10)
+	dst = append(dst, `,"pid":`...)
+	dst = strconv.AppendUint(dst, uint64(ev.Program.PID), 10)
+	dst = append(dst, `,"time":`...)
+	dst = strconv.AppendInt(dst, ev.Time, 10)
+	return append(dst, "}\n"...)
+}

@@ -1,0 +1,189 @@
+package analyze
+
+import (
+	"strconv"
+
+	"nopal/trace"
+)
+
+const (
+	// maxIndent is how many levels are shown by indentation; the depth of
+	// deeper calls is written out. A recursion of a million calls would
+	// otherwise make lines of two megabytes.
+	maxIndent = 50
+
+	spaces = "                                                                                                    "
+
+	colorDim  = "\x1b[2m"
+	colorRed  = "\x1b[1;31m"
+	colorName = "\x1b[0m"
+)
+
+// regNames are the names of the registers in the order of the recording.
+var regNames = func() (n [trace.NumRegs]string) {
+	for i := range 31 {
+		n[i] = "x" + strconv.Itoa(i)
+	}
+	n[31], n[32], n[33] = "sp", "pc", "pstate"
+	return n
+}()
+
+// textView writes a line an event, as ftrace does, indented by depth.
+type textView struct {
+	names  *names
+	tasks  prefixes
+	color  bool
+	second int64 // the second that clock shows
+	clock  []byte
+}
+
+func newTextView(n *names, color bool) *textView {
+	v := &textView{names: n, color: color, second: -1 << 62}
+	v.tasks.make = func(t *trace.Task) []byte {
+		s := printable(t.Name) + "-" + strconv.FormatUint(uint64(t.TID), 10)
+		p := []byte(spaces[:max(0, 23-len(s))] + s)
+		if color {
+			p = append([]byte(colorDim), p...)
+		}
+		return append(p, "  "...)
+	}
+	return v
+}
+
+func (v *textView) header(dst []byte) []byte {
+	return append(dst, "#              TASK-TID        SECONDS  FUNCTION\n"...)
+}
+
+// prefix appends task and time.
+func (v *textView) prefix(dst []byte, ev *trace.Event) []byte {
+	dst = append(dst, v.tasks.of(ev.Task)...)
+	us := ev.Time / 1000
+	if us < 0 {
+		us = 0 // before the machine was started
+	}
+	micros := us - v.second*1_000_000
+	if micros < 0 || micros >= 1_000_000 {
+		v.second = us / 1_000_000
+		micros = us % 1_000_000
+		s := strconv.FormatInt(v.second, 10)
+		v.clock = append(append(v.clock[:0], spaces[:max(0, 6-len(s))]...), s...)
+		v.clock = append(v.clock, '.')
+	}
+	dst = append(dst, v.clock...)
+	hi, lo := uint32(micros)/1000, uint32(micros)%1000
+	dst = append(dst,
+		byte('0'+hi/100), byte('0'+hi/10%10), byte('0'+hi%10),
+		byte('0'+lo/100), byte('0'+lo/10%10), byte('0'+lo%10), ':', ' ', ' ')
+	if v.color {
+		dst = append(dst, colorName...)
+	}
+	return dst
+}
+
+func indent(dst []byte, depth int) []byte {
+	if depth <= maxIndent {
+		return append(dst, spaces[:2*depth]...)
+	}
+	dst = append(dst, spaces[:2*maxIndent]...)
+	dst = append(dst, '(')
+	dst = strconv.AppendInt(dst, int64(depth), 10)
+	return append(dst, ") "...)
+}
+
+func (v *textView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
+	dst = v.prefix(dst, ev)
+	dst = indent(dst, ev.Depth)
+	dst = append(dst, s.text...)
+	dst = append(dst, '\n')
+	if ev.Regs != nil {
+		dst = appendRegs(dst, ev.Regs)
+	}
+	for _, addr := range ev.Stack {
+		dst = append(dst, spaces[:25]...)
+		dst = append(dst, " => "...)
+		dst = v.names.appendSymbol(dst, ev.Program, addr)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+func appendRegs(dst []byte, regs *[trace.NumRegs]uint64) []byte {
+	for i, r := range regs {
+		if i%4 == 0 {
+			dst = append(dst, spaces[:25]...)
+		}
+		dst = append(dst, spaces[:max(1, 7-len(regNames[i]))]...)
+		dst = append(dst, regNames[i]...)
+		dst = append(dst, ' ')
+		for shift := 60; shift >= 0; shift -= 4 {
+			dst = append(dst, "0123456789abcdef"[r>>shift&15])
+		}
+		if i%4 == 3 {
+			dst = append(dst, '\n')
+		}
+	}
+	return append(dst, '\n')
+}
+
+func (v *textView) lost(dst []byte, ev *trace.Event) []byte {
+	dst = v.prefix(dst, ev)
+	if v.color {
+		dst = append(dst, colorRed...)
+	}
+	dst = append(dst, "LOST "...)
+	dst = strconv.AppendUint(dst, ev.Count, 10)
+	dst = append(dst, " events"...)
+	if v.color {
+		dst = append(dst, colorName...)
+	}
+	return append(dst, '\n')
+}
+
+// appendSymbol appends a return address as text.
+func (n *names) appendSymbol(dst []byte, p *trace.Program, addr uint64) []byte {
+	s := p.Symbol(addr)
+	switch {
+	case s.Object == nil:
+		dst = append(dst, "0x"...)
+		return strconv.AppendUint(dst, addr, 16)
+	case s.Func == nil:
+		return append(dst, printable(s.String())...)
+	}
+	dst = append(dst, printable(n.demangled(s.Func.Name))...)
+	dst = append(dst, "+0x"...)
+	dst = strconv.AppendUint(dst, s.Offset, 16)
+	dst = append(dst, " ("...)
+	dst = append(dst, printable(s.Object.Base())...)
+	return append(dst, ')')
+}
+
+// maxPrefixes bounds the memory for threads that have long ended.
+const maxPrefixes = 1 << 14
+
+// prefixes keeps what is written of a task. Events of one thread come in
+// runs, so the last one is looked at first.
+type prefixes struct {
+	make func(*trace.Task) []byte
+	last *trace.Task
+	text []byte
+	all  map[*trace.Task][]byte
+}
+
+func (p *prefixes) of(t *trace.Task) []byte {
+	if t != p.last {
+		p.find(t)
+	}
+	return p.text
+}
+
+func (p *prefixes) find(t *trace.Task) {
+	text, ok := p.all[t]
+	if !ok {
+		if p.all == nil || len(p.all) >= maxPrefixes {
+			p.all = map[*trace.Task][]byte{}
+		}
+		text = p.make(t)
+		p.all[t] = text
+	}
+	p.last, p.text = t, text
+}
