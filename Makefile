@@ -6,7 +6,8 @@
 
 SHELL := /bin/bash
 GO ?= go
-arch := $(shell uname -m)
+# An arm64 machine needs no VM.
+machine := $(if $(filter aarch64,$(shell uname -m)),tools,vm-tools)
 
 .DEFAULT_GOAL := build
 .PHONY: bench build build-arm64 demo fixtures fuzz lint test test-vm vet vm vm-tools tools clean help
@@ -35,17 +36,17 @@ vet:
 # Tests of packages PKG (all), those matching RUN (all); V=1 shows their output.
 testall = $(GO) run ./internal/vmtest/cmd/testall $(if $(RUN),-run '$(RUN)') $(if $(V),-v) $(if $(SHORT),-short)
 
-test: vet vm-tools fixtures build-arm64 ## run all tests, here and in the arm64 VM
+test: vet $(machine) fixtures build-arm64 ## run all tests, here and in the arm64 VM
 	$(testall) $(PKG)
 
 test-vm: vm-tools fixtures build-arm64 ## run tests in the arm64 VM only: PKG=./internal/tracee RUN=TestAttach V=1
 	$(testall) -host=false $(PKG)
 
-demo: build build-arm64 $(if $(filter aarch64,$(arch)),tools,vm-tools) ## record Lua and SQLite on arm64 and show their traces
+demo: build build-arm64 $(machine) ## record Lua and SQLite on arm64 and show their traces
 	@scripts/tools.sh demo
 	@demo/run.sh
 
-bench: build build-arm64 vm-tools fixtures ## measure, and print the figures of RATIONALE.md
+bench: build build-arm64 $(machine) fixtures ## measure, and print the figures of RATIONALE.md
 	@bench/run.sh
 
 lint: vet ## gofmt, vet, staticcheck and the rules for imports

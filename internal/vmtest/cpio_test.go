@@ -34,7 +34,7 @@ func TestArchiveIsReadByCPIO(t *testing.T) {
 	}
 
 	dst := t.TempDir()
-	cmd := exec.Command("cpio", "--extract", "--quiet", "--no-absolute-filenames")
+	cmd := exec.Command("cpio", "-i", "-d")
 	cmd.Dir = dst
 	cmd.Stdin = &archive
 	if out, err := cmd.CombinedOutput(); err != nil {

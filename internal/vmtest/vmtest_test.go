@@ -14,14 +14,8 @@ import (
 // machine returns a VM, or skips where there is nothing to boot one from.
 func machine(t *testing.T) (vm VM, stdout, stderr *bytes.Buffer) {
 	t.Helper()
-	missing := func(what string) {
-		if os.Getenv("CI") == "true" && os.Getenv("NOPAL_IN_VM") == "" {
-			t.Fatal(what)
-		}
-		t.Skip(what)
-	}
 	if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
-		missing("no qemu-system-aarch64")
+		t.Skip("no qemu-system-aarch64")
 	}
 	dir, err := filepath.Abs("../../build/vm")
 	if err != nil {
@@ -29,7 +23,7 @@ func machine(t *testing.T) (vm VM, stdout, stderr *bytes.Buffer) {
 	}
 	for _, file := range []string{"init", "kernel-4k/vmlinuz", "root/bin/sh"} {
 		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
-			missing("the VM is not built: make vm-tools")
+			t.Skip("the VM is not built: make vm-tools")
 		}
 	}
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)

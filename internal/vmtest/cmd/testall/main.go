@@ -30,6 +30,12 @@ import (
 // vmDir is the tree of this repository in the VM's working directory.
 const vmDir = vmtest.WorkDir + "/src"
 
+// What the Makefile has built for arm64 before.
+const (
+	nopal    = "build/arm64/nopal"
+	fixtures = "build/fixtures"
+)
+
 // boot is one start of the VM and what is run in it.
 type boot struct {
 	name, pages, cpu, run string
@@ -111,6 +117,14 @@ func runHost(ctx context.Context, o options, rep *report) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, o.packages...)...)
 	cmd.Env = withoutCI(os.Environ())
+	if runtime.GOARCH == "arm64" {
+		// This machine is what the VM is on others.
+		root, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		cmd.Env = append(cmd.Env, "NOPAL_BIN="+filepath.Join(root, nopal), "NOPAL_FIXTURES="+filepath.Join(root, fixtures))
+	}
 	cmd.Stderr = os.Stderr
 	out := rep.writer(runtime.GOARCH)
 	defer out.Close()
@@ -172,11 +186,11 @@ func runBoot(ctx context.Context, o options, b boot, stage string, packages []st
 	}
 	files := []string{stage + "/src:src", stage + "/bin:bin"}
 	env := []string{"GOTRACEBACK=all"}
-	if nopal := "build/arm64/nopal"; exists(nopal) {
+	if exists(nopal) {
 		files = append(files, nopal)
 		env = append(env, "NOPAL_BIN="+vmtest.WorkDir+"/nopal")
 	}
-	if fixtures := "build/fixtures"; exists(fixtures) {
+	if exists(fixtures) {
 		files = append(files, fixtures+":fixtures")
 		env = append(env, "NOPAL_FIXTURES="+vmtest.WorkDir+"/fixtures")
 	}
