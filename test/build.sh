@@ -182,9 +182,9 @@ for n in 10000 100000; do
 	make test/many-$n $src/many.c $cc -O1 -pthread -fpatchable-function-entry=2 -I$src $src/many.c $out/log/many-$n.c
 done
 
-# Programs of other packages' tests.
+# Programs of other packages' tests; sources without main are not programs.
 for file in internal/*/testdata/*.c internal/*/*/testdata/*.c; do
-	[ -e "$file" ] || continue
+	grep -qs "\bmain(" "$file" || continue
 	package=${file%/testdata/*}
 	make "$(basename "$package")/$(basename "$file" .c)" "$file" $cc -O2 -g -static -pthread "$file"
 done
