@@ -2,7 +2,8 @@
  * Children by fork, vfork, posix_spawn and exec chains. Every process prints what it called under
  * its own pid; parents wait, so the output's order is fixed.
  *
- *   forks                 the lot
+ *   forks [N]             the lot
+ *   forks N wait          the lot, after "ready" and a line on stdin
  *   forks chain N         exec itself N times in the same process, then leave with 40+N0
  */
 #define _GNU_SOURCE
@@ -54,6 +55,11 @@ int main(int argc, char **argv)
 	int storm = argc > 1 ? atoi(argv[1]) : 10, bad = 0;
 	long x = 0;
 
+	if (argc > 2) {
+		puts("ready");
+		if (getchar() == EOF)
+			return 94;
+	}
 	for (int i = 0; i < storm; i++) {
 		x = parent_work(x);
 		pid_t pid = fork();

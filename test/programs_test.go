@@ -1,0 +1,141 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// Room enough that nothing is lost by programs that outrun the drainer under emulation.
+var roomy = []string{"--buffer", "64m"}
+
+// Each program runs as without nopal, and the recording has each of its calls.
+func TestPrograms(t *testing.T) {
+	for _, line := range []string{
+		"fib", "fib-static", "fib-staticpie", "fib-nopie", "fib-n4", "fib-o0", "fib-clang", "fib-relr", "fib-musl", "fib-musl-static",
+		"abi", "abi-static", "abi-staticpie", "abi-nopie", "abi-clang", "abi-musl", "abi-musl-static", "nested",
+		"control", "control-static", "control-clang",
+		"jumps", "jumps-static", "jumps-clang", "jumps-musl", "jumps-musl-static", "exits", "coroutines", "altstack",
+		"exceptions", "exceptions-clang", "exceptions-static", "unwind", "preserve",
+		"sigprof", "sigprof-clang",
+		"threads", "threads-static", "threads-staticpie", "threads-nopie", "threads-clang", "threads-musl", "threads-musl-static",
+		"rawclone", "dl", "ctors", "ctors-static", "nolibc", "sandbox", "mdwe", "mdwe again", "values",
+		"ends exit 0", "ends exit 77", "ends signal 15", "ends signal 9", "ends signal 6", "ends segv",
+		"busy 4 100", "busy 4 100 1", "busy-musl 4 100 1", "brief",
+		"many-10000 once",
+		"forks", "forks-static", "forks-musl", "forks chain 3",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			argv := strings.Fields(line)
+			argv[0] = fixture(t, argv[0])
+			got, file := recordSame(t, "a line\nand another\n", roomy, argv...)
+			sameCounts(t, replay(t, file, nil), truth(t, got.stdout))
+		})
+	}
+}
+
+// The same with registers and stacks recorded: the other trampoline, larger records.
+func TestProgramsRegsStack(t *testing.T) {
+	for _, line := range []string{
+		"fib 15", "abi 20", "nested 20", "control 20", "jumps 50", "exits 10", "coroutines 30", "altstack",
+		"exceptions 10", "unwind", "sigprof 20000", "threads 4 32 2", "rawclone 300", "dl 5", "nolibc", "values", "forks 3",
+		"abi-musl 20", "exceptions-clang 10",
+	} {
+		for _, options := range [][]string{{"--regs"}, {"--stack"}, {"--regs", "--stack"}} {
+			t.Run(line+strings.Join(options, ""), func(t *testing.T) {
+				t.Parallel()
+				argv := strings.Fields(line)
+				argv[0] = fixture(t, argv[0])
+				got, file := recordSame(t, "", append(options, "--buffer", "128m"), argv...)
+				sameCounts(t, replay(t, file, nil), truth(t, got.stdout))
+			})
+		}
+	}
+}
+
+// On a CPU with BTI and PAC, in text that is mapped with PROT_BTI.
+func TestBTIPrograms(t *testing.T) {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(info), " bti") || !strings.Contains(string(info), " paca") {
+		t.Skip("this CPU has no BTI and PAC; the VM with -cpu max has")
+	}
+	for _, line := range []string{
+		"fib-bti", "abi-bti", "control-bti", "jumps-bti", "threads-bti", "sigprof-bti 50000", "values-bti", "exceptions-bti",
+		"fib-bti 15 --regs", "exceptions-bti 10 --stack", "abi-bti 20 --regs", "values-bti --regs --stack",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			plain, flags, _ := strings.Cut(line, " --")
+			options := roomy
+			if flags != "" {
+				options = append(strings.Fields("--"+flags), "--buffer", "64m")
+			}
+			argv := strings.Fields(plain)
+			argv[0] = fixture(t, argv[0])
+			got, file := recordSame(t, "", options, argv...)
+			sameCounts(t, replay(t, file, nil), truth(t, got.stdout))
+		})
+	}
+}
+
+// A few programs on every kernel and CPU there is.
+func TestSmokePrograms(t *testing.T) {
+	for _, line := range []string{"fib", "fib-static", "threads 2", "dl", "exceptions", "forks 2", "sigprof 20000"} {
+		t.Run(line, func(t *testing.T) {
+			argv := strings.Fields(line)
+			argv[0] = fixture(t, argv[0])
+			got, file := recordSame(t, "", roomy, argv...)
+			sameCounts(t, replay(t, file, nil), truth(t, got.stdout))
+		})
+	}
+}
+
+// Three thousand threads alive at once within the default buffer.
+func TestCrowd(t *testing.T) {
+	prog := fixture(t, "crowd")
+	got, file := recordSame(t, "", nil, prog, "3000")
+	r := replay(t, file, nil)
+	want := truth(t, got.stdout)
+	missing := want[who{"mix", 0}] + want[who{"run", 0}] - r.calls[who{"mix", 0}] - r.calls[who{"run", 0}]
+	if missing > r.lost {
+		t.Errorf("%d events are neither there nor counted as lost (%d)", missing, r.lost)
+	}
+}
+
+// A stripped program has no names: its functions are object+offset, and all are there.
+func TestStripped(t *testing.T) {
+	prog := fixture(t, "fib-stripped")
+	_, file := recordSame(t, "", roomy, prog)
+	r := replay(t, file, nil)
+	var most uint64
+	for w, n := range r.calls {
+		if w.tid == 0 && n > most {
+			most = n
+			if !strings.HasPrefix(w.name, "fib-stripped+0x") {
+				t.Errorf("name of a function without symbol: %q", w.name)
+			}
+		}
+	}
+	if most != 21891 {
+		t.Errorf("%d calls of fib, want 21891", most)
+	}
+}
+
+// Every function of a large program is armed and called once.
+func TestManyFunctions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	prog := fixture(t, "many-100000")
+	_, file := recordSame(t, "", roomy, prog, "once")
+	r := replay(t, file, nil, "-F", "m[0-9]*")
+	if r.events != 100000 || r.lost != 0 {
+		t.Errorf("%d events and %d lost, want 100000", r.events, r.lost)
+	}
+}

@@ -1,0 +1,209 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// who is a function in a thread; tid 0 is all threads together.
+type who struct {
+	name string
+	tid  int
+}
+
+// truth is what a program says of its calls (see programs/truth.h).
+func truth(t *testing.T, stdout string) map[who]uint64 {
+	t.Helper()
+	calls := make(map[who]uint64)
+	for line := range strings.Lines(stdout) {
+		f := strings.Fields(strings.TrimPrefix(line, "~"))
+		if len(f) < 3 || f[0] != "calls" {
+			continue
+		}
+		n, err := strconv.ParseUint(f[2], 10, 64)
+		if err != nil {
+			t.Fatalf("bad truth line %q", line)
+		}
+		w := who{name: f[1]}
+		if len(f) > 3 {
+			if w.tid, err = strconv.Atoi(f[3]); err != nil {
+				t.Fatalf("bad truth line %q", line)
+			}
+		}
+		calls[w] += n
+	}
+	return calls
+}
+
+// steady is what must be the same in every run.
+func steady(stdout string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(stdout) {
+		if !strings.HasPrefix(line, "~") {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
+}
+
+// event is a line of replay --format=jsonl.
+type event struct {
+	Type   string            `json:"type"`
+	Time   int64             `json:"time"`
+	PID    int               `json:"pid"`
+	TID    int               `json:"tid"`
+	Name   string            `json:"name"`
+	Object string            `json:"object"`
+	Addr   string            `json:"addr"`
+	Depth  int               `json:"depth"`
+	Count  uint64            `json:"count"`
+	Regs   map[string]string `json:"regs"`
+	Stack  []json.RawMessage `json:"stack"`
+}
+
+// recording is what replay says of a file.
+type recording struct {
+	calls  map[who]uint64
+	lost   uint64
+	events uint64
+	pids   map[int]bool
+	all    []event // where asked for
+}
+
+// replay reads a recording through nopal, checks each line's form and the order
+// of time, and counts. keep says which events to keep whole; nil keeps none.
+func replay(t *testing.T, file string, keep func(event) bool, args ...string) recording {
+	t.Helper()
+	o := nopalOK(t, append([]string{"replay", "-i", file, "--format=jsonl"}, args...)...)
+	r := recording{calls: make(map[who]uint64), pids: make(map[int]bool)}
+	var last int64
+	for line := range strings.Lines(o.stdout) {
+		e, err := parseEvent(line)
+		if err != nil {
+			t.Fatalf("replay line %q: %v", line, err)
+		}
+		switch e.Type {
+		case "entry":
+			if e.Time < last {
+				t.Fatalf("replay goes back in time: %d after %d in %q", e.Time, last, line)
+			}
+			last = e.Time
+			if e.PID == 0 || e.TID == 0 || e.Name == "" || e.Object == "" || e.Depth < 0 {
+				t.Fatalf("replay line lacks something: %q", line)
+			}
+			name, _, _ := strings.Cut(e.Name, "(")
+			r.calls[who{name, 0}]++
+			r.calls[who{name, e.TID}]++
+			r.pids[e.PID] = true
+			r.events++
+			if keep != nil && keep(e) {
+				r.all = append(r.all, e)
+			}
+		case "lost":
+			r.lost += e.Count
+		default:
+			t.Fatalf("replay line of type %q: %q", e.Type, line)
+		}
+	}
+	return r
+}
+
+// parseEvent is encoding/json's work done fast for the plain lines: under
+// emulation a hundred thousand of them would take the package a minute.
+func parseEvent(line string) (event, error) {
+	var e event
+	if !strings.HasPrefix(line, `{"type":"entry","time":`) || strings.Contains(line, `\`) || !strings.HasSuffix(line, "}\n") ||
+		strings.Contains(line, `"regs":`) || strings.Contains(line, `"stack":`) {
+		err := json.Unmarshal([]byte(line), &e)
+		return e, err
+	}
+	e.Type = "entry"
+	rest := line
+	text := func(key string) string {
+		var value string
+		if _, after, ok := strings.Cut(rest, key); ok {
+			if value, rest, ok = strings.Cut(after, `"`); ok {
+				return value
+			}
+		}
+		return ""
+	}
+	var bad error
+	number := func(key string) int64 {
+		_, after, ok := strings.Cut(rest, key)
+		if !ok {
+			bad = fmt.Errorf("no %s", key)
+			return 0
+		}
+		end := strings.IndexAny(after, ",}")
+		n, err := strconv.ParseInt(after[:end], 10, 64)
+		if err != nil {
+			bad = err
+		}
+		rest = after[end:]
+		return n
+	}
+	e.Time = number(`"time":`)
+	e.PID = int(number(`"pid":`))
+	e.TID = int(number(`"tid":`))
+	e.Name = text(`"name":"`)
+	e.Object = text(`"object":"`)
+	e.Addr = text(`"addr":"0x`)
+	e.Depth = int(number(`"depth":`))
+	return e, bad
+}
+
+// sameCounts compares a recording in which nothing may be lost with the truth.
+func sameCounts(t *testing.T, got recording, want map[who]uint64) {
+	t.Helper()
+	if got.lost != 0 {
+		t.Errorf("lost %d events", got.lost)
+	}
+	if len(want) == 0 {
+		t.Error("the program says nothing of its calls")
+	}
+	wrong := 0
+	for _, w := range slices.SortedFunc(maps.Keys(want), func(a, b who) int { return strings.Compare(a.name, b.name) }) {
+		if got.calls[w] != want[w] && wrong < 10 {
+			wrong++
+			t.Errorf("%s (thread %d): %d events, %d calls", w.name, w.tid, got.calls[w], want[w])
+		}
+	}
+}
+
+// record runs a command under nopal record and returns what it did and the file.
+func record(t *testing.T, stdin string, options []string, argv ...string) (outcome, string) {
+	t.Helper()
+	file := t.TempDir() + "/nopal.data"
+	args := append([]string{nopalBin(t), "record", "-q", "-o", file}, options...)
+	o := run(t, stdin, append(append(args, "--"), argv...)...)
+	if _, err := os.Stat(file); err != nil {
+		t.Fatalf("no recording: %v\n%s%s", err, o.stdout, o.stderr)
+	}
+	return o, file
+}
+
+// recordSame records a program and wants its output and end to be those of an untraced run.
+func recordSame(t *testing.T, stdin string, options []string, argv ...string) (outcome, string) {
+	t.Helper()
+	want := run(t, stdin, argv...)
+	got, file := record(t, stdin, options, argv...)
+	if steady(got.stdout) != steady(want.stdout) {
+		t.Errorf("stdout differs\nuntraced:\n%s\ntraced:\n%s", want.stdout, got.stdout)
+	}
+	if got.stderr != want.stderr {
+		t.Errorf("stderr differs\nuntraced:\n%s\ntraced:\n%s", want.stderr, got.stderr)
+	}
+	if got.status != want.status {
+		t.Errorf("status %#x untraced, %#x traced", want.status, got.status)
+	}
+	return got, file
+}
