@@ -121,6 +121,9 @@ func (*Lost) blockType() Type    { return TypeLost }
 func (*Exit) blockType() Type    { return TypeExit }
 func (*End) blockType() Type     { return TypeEnd }
 
+// TypeOf returns the type of a block.
+func TypeOf(b Block) Type { return b.blockType() }
+
 // newBlock makes the Go form of a type of block.
 func newBlock(t Type) Block {
 	switch t {

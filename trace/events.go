@@ -67,7 +67,7 @@ type Events struct {
 
 // NewEvents reads the blocks of r from here on.
 func NewEvents(r *Reader) *Events {
-	return &Events{r: r, rec: newRecording()}
+	return &Events{r: r, rec: NewRecording()}
 }
 
 // Recording returns what has been read so far about all but the events.
@@ -210,7 +210,7 @@ func (e *Events) block(b Block) error {
 		e.exit(b)
 		return nil
 	}
-	return e.rec.apply(b)
+	return e.rec.Apply(b)
 }
 
 // force moves the bound so that about half of what is pending is delivered.
@@ -265,7 +265,7 @@ func (e *Events) chunk(payload []byte) error {
 	if err := c.decode(payload); err != nil {
 		return err
 	}
-	p, err := e.rec.program(c.Proc)
+	p, err := e.rec.Program(c.Proc)
 	if err != nil {
 		return err
 	}
@@ -318,7 +318,7 @@ func (e *Events) lostBlock(b *Lost) error {
 	if b.Count == 0 {
 		return nil
 	}
-	p, err := e.rec.program(b.Proc)
+	p, err := e.rec.Program(b.Proc)
 	if err != nil {
 		return err
 	}

@@ -281,7 +281,7 @@ func TestTruncated(t *testing.T) {
 	}
 	check(t, w.Close(0, ""))
 	whole := file.Bytes()
-	for n := headerSize; n < len(whole); n++ {
+	for n := HeaderSize; n < len(whole); n++ {
 		want := 0
 		for _, end := range ends {
 			// Zeros that are cut off are put back below.

@@ -34,7 +34,7 @@ func (rec *Recording) addRange(b *Range) error {
 	if b.Index < MinIndex || end > MaxIndex+1 || b.Count == 0 {
 		return fmt.Errorf("a range of code positions %d+%d", b.Index, b.Count)
 	}
-	p, err := rec.program(b.Proc)
+	p, err := rec.Program(b.Proc)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package trace
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,7 @@ func (s *Site) Name() string {
 // Program is a process running one program.
 type Program struct {
 	Process
+	rec     *Recording
 	threads map[uint32]*Task
 	layout  *layout
 	streams map[uint32]*stream
@@ -76,7 +78,9 @@ type Task struct {
 	Name    string
 }
 
-func newRecording() *Recording {
+// NewRecording returns a Recording that knows nothing yet. Events keeps one of
+// its own; this one is for those who read blocks.
+func NewRecording() *Recording {
 	return &Recording{conv: newConverter(&Clock{Frequency: 1e9}), images: map[uint32]*Object{}, procs: map[uint32]*Program{}}
 }
 
@@ -89,8 +93,8 @@ func (rec *Recording) spend(n int) error {
 	return nil
 }
 
-// apply takes in a block that is not a chunk.
-func (rec *Recording) apply(b Block) error {
+// Apply takes in a block. Events and their losses are not kept.
+func (rec *Recording) Apply(b Block) error {
 	switch b := b.(type) {
 	case *Meta:
 		rec.Meta = *b
@@ -101,10 +105,10 @@ func (rec *Recording) apply(b Block) error {
 		rec.Clock = *b
 		rec.conv = newConverter(b)
 	case *Process:
-		rec.procs[b.Proc] = newProgram(*b)
+		rec.procs[b.Proc] = newProgram(rec, *b)
 		return rec.spend(512 + stringsSize(b.Command))
 	case *Thread:
-		p, err := rec.program(b.Proc)
+		p, err := rec.Program(b.Proc)
 		if err != nil {
 			return err
 		}
@@ -116,6 +120,9 @@ func (rec *Recording) apply(b Block) error {
 		return rec.addFuncs(b)
 	case *Range:
 		return rec.addRange(b)
+	case *Lost:
+		_, err := rec.Program(b.Proc)
+		return err
 	case *End:
 		rec.End = b
 	}
@@ -130,24 +137,39 @@ func stringsSize(list []string) int {
 	return n
 }
 
-func newProgram(p Process) *Program {
-	return &Program{Process: p, threads: map[uint32]*Task{}, layout: new(layout), streams: map[uint32]*stream{}, current: map[uint32]uint32{}}
+func newProgram(rec *Recording, p Process) *Program {
+	return &Program{Process: p, rec: rec, threads: map[uint32]*Task{}, layout: new(layout), streams: map[uint32]*stream{}, current: map[uint32]uint32{}}
 }
+
+// Nanoseconds converts ticks to CLOCK_MONOTONIC.
+func (rec *Recording) Nanoseconds(ticks uint64) int64 { return rec.conv.ns(ticks) }
 
 // Objects returns the objects in the order of their numbers.
 func (rec *Recording) Objects() []*Object {
 	return slices.SortedFunc(maps.Values(rec.images), func(a, b *Object) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// program finds a process. One that was never introduced is made up, so that
+// Program finds a process. One that was never introduced is made up, so that
 // its events are not lost with it.
-func (rec *Recording) program(proc uint32) (*Program, error) {
+func (rec *Recording) Program(proc uint32) (*Program, error) {
 	if p := rec.procs[proc]; p != nil {
 		return p, nil
 	}
-	p := newProgram(Process{Proc: proc})
+	p := newProgram(rec, Process{Proc: proc})
 	rec.procs[proc] = p
 	return p, rec.spend(512)
+}
+
+// Site resolves a code position of the program, as of the blocks so far.
+func (p *Program) Site(index uint32) (*Site, error) {
+	e := p.layout.sites.lookup(index)
+	if e == nil {
+		var err error
+		if e, err = p.layout.find(p.rec, index); err != nil {
+			return nil, fmt.Errorf("read recording: %w", err)
+		}
+	}
+	return e.site, nil
 }
 
 func (rec *Recording) object(id uint32) (*Object, error) {

@@ -26,7 +26,7 @@ var ErrNotRecording = errors.New("not a nopal recording")
 // one block at a time.
 type Reader struct {
 	r         io.Reader
-	header    [blockHeaderSize]byte
+	header    [blockHeader]byte
 	payload   []byte
 	chunk     Chunk
 	off       int64 // of the next block
@@ -39,7 +39,7 @@ type Reader struct {
 
 // NewReader reads the header of a recording.
 func NewReader(r io.Reader) (*Reader, error) {
-	var h [headerSize]byte
+	var h [HeaderSize]byte
 	if n, err := io.ReadFull(r, h[:]); err != nil {
 		if n >= len(magic) && string(h[:len(magic)]) == magic {
 			return nil, &CorruptError{0, "the file ends within its header"}
@@ -52,7 +52,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if !bytes.HasPrefix(h[:], []byte(magic)) {
 		return nil, fmt.Errorf("read recording: %w", ErrNotRecording)
 	}
-	if sum := crc32.Checksum(h[:headerSize-4], castagnoli); sum != binary.LittleEndian.Uint32(h[headerSize-4:]) {
+	if sum := crc32.Checksum(h[:HeaderSize-4], castagnoli); sum != binary.LittleEndian.Uint32(h[HeaderSize-4:]) {
 		return nil, &CorruptError{0, "the header's checksum is wrong"}
 	}
 	if v := binary.LittleEndian.Uint16(h[8:]); v != Version {
@@ -61,7 +61,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if m := binary.LittleEndian.Uint16(h[10:]); m != MachineARM64 {
 		return nil, fmt.Errorf("read recording: it is of ELF machine %d, this nopal reads %d (arm64)", m, MachineARM64)
 	}
-	return &Reader{r: r, off: headerSize}, nil
+	return &Reader{r: r, off: HeaderSize}, nil
 }
 
 // Next returns the next block that this version knows. A Chunk and its words
@@ -125,7 +125,7 @@ func (r *Reader) next(alloc func(n int) []byte) (Type, []byte, error) {
 	if r.ended {
 		return 0, nil, r.corrupt("there is more after the END block")
 	}
-	if *h == [blockHeaderSize]byte{} {
+	if *h == [blockHeader]byte{} {
 		// Some file systems leave zeros where data had not reached the disk.
 		r.truncated = true
 		return 0, nil, r.fail(io.EOF)
@@ -148,7 +148,7 @@ func (r *Reader) next(alloc func(n int) []byte) (Type, []byte, error) {
 		return 0, nil, r.corrupt(fmt.Sprintf("block %d stands where block %d should", seq, r.seq))
 	}
 	r.seq++
-	r.off += int64(blockHeaderSize + padded)
+	r.off += int64(blockHeader + padded)
 	return t, buf[:n], nil
 }
 
@@ -170,7 +170,8 @@ func (r *Reader) corrupt(what string) error {
 // recorder was killed, or the disk was full. What was read is sound.
 func (r *Reader) Truncated() bool { return r.truncated }
 
-// Offset is where in the file the next block begins.
+// Offset is where in the file the next block begins: what is before it has
+// been read, and found whole.
 func (r *Reader) Offset() int64 { return r.off }
 
 func (c *Chunk) decode(p []byte) error {

@@ -8,8 +8,10 @@ import "fmt"
 const Version = 1
 
 const (
-	headerSize      = 32
-	blockHeaderSize = 16
+	// HeaderSize is the size of the file's header.
+	HeaderSize = 32
+
+	blockHeader = 16
 
 	// blockAlign keeps the words of a chunk aligned in the file, so that a
 	// reader which maps the file can use them in place.

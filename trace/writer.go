@@ -50,22 +50,22 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	wr.buf = append(wr.buf, magic...)
 	wr.buf = binary.LittleEndian.AppendUint16(wr.buf, Version)
 	wr.buf = binary.LittleEndian.AppendUint16(wr.buf, MachineARM64)
-	wr.buf = append(wr.buf, make([]byte, headerSize-4-len(wr.buf))...)
+	wr.buf = append(wr.buf, make([]byte, HeaderSize-4-len(wr.buf))...)
 	wr.buf = binary.LittleEndian.AppendUint32(wr.buf, crc32.Checksum(wr.buf, castagnoli))
-	wr.stats.Bytes = headerSize
+	wr.stats.Bytes = HeaderSize
 	return wr, wr.Flush()
 }
 
 func (w *Writer) begin() {
 	w.start = len(w.buf)
-	w.buf = append(w.buf, make([]byte, blockHeaderSize)...)
+	w.buf = append(w.buf, make([]byte, blockHeader)...)
 }
 
 // end completes the block being built. The checksum is taken of the buffer,
 // never of the caller's memory: that may be shared with the target, which may
 // be writing to it.
 func (w *Writer) end(t Type) error {
-	payload := len(w.buf) - w.start - blockHeaderSize
+	payload := len(w.buf) - w.start - blockHeader
 	if payload > MaxPayload {
 		w.buf = w.buf[:w.start]
 		return fmt.Errorf("write %v block: %d bytes are more than %d", t, payload, MaxPayload)
@@ -74,7 +74,7 @@ func (w *Writer) end(t Type) error {
 	binary.LittleEndian.PutUint32(h, uint32(t))
 	binary.LittleEndian.PutUint32(h[4:], uint32(payload))
 	binary.LittleEndian.PutUint32(h[8:], w.seq)
-	binary.LittleEndian.PutUint32(h[12:], blockSum(h[:12], h[blockHeaderSize:]))
+	binary.LittleEndian.PutUint32(h[12:], blockSum(h[:12], h[blockHeader:]))
 	w.seq++
 	for len(w.buf)%blockAlign != w.start%blockAlign {
 		w.buf = append(w.buf, 0)
