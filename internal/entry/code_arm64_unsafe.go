@@ -26,3 +26,9 @@ func Load() (Blob, error) {
 		Literals:     literals - start,
 	}, nil
 }
+
+// Counter reads the counter that events are stamped with.
+func Counter() uint64
+
+// CounterFrequency is its frequency in Hz as the firmware states it.
+func CounterFrequency() uint64

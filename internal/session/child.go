@@ -1,0 +1,158 @@
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+
+	"nopal/internal/entry"
+	"nopal/internal/ftrace"
+	"nopal/internal/ring"
+	"nopal/internal/sys"
+	"nopal/internal/tracee"
+)
+
+// mapFixed replaces what is mapped at an address: MAP_FIXED (asm-generic/mman-common.h).
+const mapFixed = 0x10
+
+// child is the target for a process that t has forked: the same objects at the
+// same places, with the sites as they are.
+func (t *target) child(p *tracee.Process) *target {
+	c := &target{
+		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
+		objects: map[key]*object{}, skipped: maps.Clone(t.skipped), table: &ftrace.Table{}, op: t.op, index: t.index,
+		hook: t.hook, rdebug: t.rdebug,
+	}
+	// The table can take ops: t's has taken the same.
+	_, _ = c.table.Register(c.op)
+	for k, o := range t.objects {
+		inherited := *o
+		inherited.written = false
+		c.objects[k] = &inherited
+	}
+	return c
+}
+
+// installChild gives the stopped child of an installed parent a ring of its own, in
+// the place of its parent's. Its instructions and islands are copies of the
+// parent's already, and its control block was wiped by the fork.
+func (t *target) installChild(ctx context.Context, parent *target) error {
+	t.ringAddr, t.control, t.controlSize = parent.ringAddr, parent.control, parent.controlSize
+	t.tidOffset, t.noSyscalls = parent.tidOffset, parent.noSyscalls
+	file, fd, err := t.makeMemfd(ctx)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r, err := t.formatRing(file)
+	if err != nil {
+		return err
+	}
+	if err := r.AddJournal(parent.ring.Journal()); err != nil {
+		return err
+	}
+	for _, i := range parent.ring.Islands() {
+		if err := r.AddIsland(i.Addr, i.Size); err != nil {
+			return err
+		}
+	}
+	if err := t.mmapStopped(ctx)(t.ringAddr, r.Header().Size, sys.ProtRead|sys.ProtWrite, sys.MapShared|mapFixed|sys.MapNoReserve, fd); err != nil {
+		return err
+	}
+	if err := t.p.CloseFD(ctx, fd); err != nil {
+		return err
+	}
+	t.ring = r
+	t.drainer = ring.NewDrainer(r, t.sink(), t.rec.o.Overwrite)
+	if err := t.write(t.all()); err != nil {
+		return err
+	}
+	if err := t.writeControl(); err != nil {
+		return err
+	}
+	t.installed = true
+	t.setLive(1)
+	return nil
+}
+
+// runToLoaded runs a program that is about to start to where its libraries are
+// mapped and relocated and no constructor has run: the loader tells debuggers then
+// (glibc elf/rtld.c, musl ldso/dynlink.c). A static program is there already.
+func (t *target) runToLoaded(ctx context.Context) error {
+	aux, err := tracee.Auxv(t.pid)
+	if err != nil {
+		return err
+	}
+	base := aux[tracee.AtBase]
+	if base == 0 {
+		return nil
+	}
+	maps, err := tracee.Maps(t.pid)
+	if err != nil {
+		return err
+	}
+	m, ok := mappingAt(maps, base)
+	if !ok {
+		return fmt.Errorf("find loader: nothing is mapped at %#x", base)
+	}
+	stop := aux[tracee.AtEntry]
+	im := t.rec.cache.open(t.pid, m)
+	if im != nil {
+		if va, ok := im.Symbol("_dl_debug_state"); ok {
+			stop = base + va
+		}
+	}
+	for range 8 {
+		if _, err := t.p.RunTo(ctx, stop); err != nil {
+			return err
+		}
+		if stop == aux[tracee.AtEntry] {
+			return nil
+		}
+		debug, err := rdebugOf(t.pid, t.mem)
+		if err != nil {
+			return err
+		}
+		if debug == 0 {
+			continue
+		}
+		var state [4]byte
+		if _, err := t.mem.ReadAt(state[:], int64(debug+rdebugState)); err != nil {
+			return fmt.Errorf("read r_debug: %w", err)
+		}
+		if binary.LittleEndian.Uint32(state[:]) == 0 {
+			return nil // RT_CONSISTENT
+		}
+	}
+	_, err = t.p.RunTo(ctx, aux[tracee.AtEntry])
+	return err
+}
+
+// bury makes the slot of a thread that is gone free for others.
+func (t *target) bury(slot int) error {
+	free := make([]byte, 1<<entry.SlotShift)
+	binary.LittleEndian.PutUint64(free[16:], entry.KeyTombstone)
+	at := t.control + entry.ControlSize + uint64(slot)<<entry.SlotShift
+	if _, err := t.mem.WriteAt(free, int64(at)); err != nil {
+		return fmt.Errorf("free thread slot: %w", err)
+	}
+	return t.drainer.Reap(slot)
+}
+
+// closeRing hands on what is left in the ring and lets go of it.
+func (t *target) closeRing() error {
+	if t.ring == nil {
+		return nil
+	}
+	noSlot, err := t.drainer.Close()
+	if err == nil && noSlot > 0 {
+		err = t.sink().Lost(0, 0, noSlot)
+	}
+	mem := t.ring.Memory()
+	t.ring, t.drainer, t.installed = nil, nil, false
+	if e := sys.Unmap(mem); err == nil && e != nil {
+		err = fmt.Errorf("unmap ring: %w", e)
+	}
+	return err
+}

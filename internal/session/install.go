@@ -1,0 +1,358 @@
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"nopal/internal/arch/arm64"
+	"nopal/internal/entry"
+	"nopal/internal/ftrace"
+	"nopal/internal/ring"
+	"nopal/internal/sys"
+	"nopal/internal/tracee"
+)
+
+const (
+	protReadExec = sys.ProtRead | sys.ProtExec
+	mapIsland    = sys.MapPrivate | sys.MapAnonymous | sys.MapFixedNoReplace
+)
+
+// loaderWait bounds how long the loader's thread waits for us after a dlopen.
+const loaderWait = 2 * time.Second
+
+// install makes the stopped target record the objects that plan found. On an error
+// the target may be left with mappings of ours, which remove takes away; no
+// instruction has been changed unless the error says so.
+func (t *target) install(ctx context.Context, objects []*object) error {
+	if err := t.makeRing(ctx); err != nil {
+		return fmt.Errorf("install in process %d: %w", t.pid, err)
+	}
+	if err := t.findLoader(); err != nil {
+		return fmt.Errorf("install in process %d: %w", t.pid, err)
+	}
+	mmap := t.mmapStopped(ctx)
+	if err := t.islands(objects, mmap); err != nil {
+		return fmt.Errorf("install in process %d: %w", t.pid, err)
+	}
+	if err := t.write(t.all()); err != nil {
+		return err
+	}
+	if err := t.prepareStopped(objects); err != nil {
+		return err
+	}
+	if err := t.installHook(mmap); err != nil {
+		// Libraries loaded later are not traced then; what runs now is.
+		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
+	}
+	t.installed = true
+	return nil
+}
+
+func (t *target) all() []*object {
+	list := make([]*object, 0, len(t.objects))
+	for _, o := range t.objects {
+		list = append(list, o)
+	}
+	return list
+}
+
+func (t *target) mmapStopped(ctx context.Context) remoteMap {
+	return func(addr, size uint64, prot, flags, fd int) error {
+		got, err := t.p.Mmap(ctx, addr, size, prot, flags, fd, 0)
+		if err == nil && got != addr {
+			// A kernel that does not know MAP_FIXED_NOREPLACE takes the address as a hint.
+			_ = t.p.Munmap(ctx, got, size)
+			err = fmt.Errorf("map at %#x: the kernel chose %#x", addr, got)
+		}
+		return err
+	}
+}
+
+// makeRing maps the shared memory and the control block.
+func (t *target) makeRing(ctx context.Context) error {
+	size, err := ring.Size(t.rec.buffer())
+	if err != nil {
+		return err
+	}
+	t.controlSize = (entry.ControlSize + entry.SlotCount<<entry.SlotShift + t.page - 1) &^ (t.page - 1)
+	status, err := tracee.Status(t.pid)
+	if err != nil {
+		return err
+	}
+	t.noSyscalls = status.Seccomp != 0
+
+	maps, err := tracee.Maps(t.pid)
+	if err != nil {
+		return err
+	}
+	// Away from what is there, where a heap or stack would have to be enormous to come.
+	if t.control, err = findRoom(maps, t.controlSize+t.page+size); err != nil {
+		return err
+	}
+	t.ringAddr = t.control + t.controlSize + t.page
+	mmap := t.mmapStopped(ctx)
+	file, fd, err := t.makeMemfd(ctx)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r, err := t.formatRing(file)
+	if err != nil {
+		return err
+	}
+	if err := mmap(t.ringAddr, size, sys.ProtRead|sys.ProtWrite, sys.MapShared|sys.MapFixedNoReplace|sys.MapNoReserve, fd); err != nil {
+		return err
+	}
+	if err := t.p.CloseFD(ctx, fd); err != nil {
+		return err
+	}
+	t.ring = r
+	t.drainer = ring.NewDrainer(r, t.sink(), t.rec.o.Overwrite)
+	if err := mmap(t.control, t.controlSize, sys.ProtRead|sys.ProtWrite, sys.MapPrivate|sys.MapAnonymous|sys.MapFixedNoReplace|sys.MapNoReserve, -1); err != nil {
+		return err
+	}
+	if err := t.p.Madvise(ctx, t.control, t.controlSize, sys.AdviseWipeOnFork); err != nil {
+		return err
+	}
+	t.tidOffset = t.findTid()
+	return t.writeControl()
+}
+
+// formatRing lays the ring out in a fresh file.
+func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
+	size, err := ring.Size(t.rec.buffer())
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Truncate(int64(size)); err != nil {
+		return nil, fmt.Errorf("make shared memory of %d bytes: %w", size, err)
+	}
+	mem, err := sys.MapSharedFile(int(file.Fd()), 0, int(size))
+	if err != nil {
+		return nil, fmt.Errorf("map shared memory of %d bytes: %w", size, err)
+	}
+	r, err := ring.Format(mem, t.rec.buffer(), t.control, t.controlSize)
+	if err != nil {
+		return nil, errors.Join(err, sys.Unmap(mem))
+	}
+	r.Header().Session = uint64(os.Getpid())
+	return r, nil
+}
+
+// makeMemfd makes the shared memory in the target's name, so that it counts as the
+// target's, and opens it here. fd is the target's descriptor of it.
+func (t *target) makeMemfd(ctx context.Context) (f *os.File, fd int, err error) {
+	threads := t.p.Threads()
+	if len(threads) == 0 {
+		return nil, 0, tracee.ErrExited
+	}
+	th := threads[0]
+	// The name goes below the stack pointer of a thread whose signals are blocked
+	// meanwhile, beyond any red zone.
+	regs, err := th.Regs()
+	if err != nil {
+		return nil, 0, err
+	}
+	name := (regs.SP() - 512) &^ 15
+	saved := make([]byte, 16)
+	if _, err := t.mem.ReadAt(saved, int64(name)); err != nil {
+		return nil, 0, fmt.Errorf("read stack: %w", err)
+	}
+	if _, err := t.mem.WriteAt(append([]byte(memfdName), 0), int64(name)); err != nil {
+		return nil, 0, fmt.Errorf("write stack: %w", err)
+	}
+	n, err := th.Syscall(ctx, sys.NrMemfdCreate, name, sys.MemfdCloexec)
+	if _, e := t.mem.WriteAt(saved, int64(name)); e != nil && err == nil {
+		err = e
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("make shared memory: %w", err)
+	}
+	f, err = t.p.OpenRemoteFD(int(n))
+	return f, int(n), err
+}
+
+// writeControl fills the control block. Its last word makes the target's threads
+// record.
+func (t *target) writeControl() error {
+	var flags uint64
+	if t.noSyscalls {
+		flags |= entry.FlagNoSyscalls
+	}
+	head := make([]byte, 32)
+	binary.LittleEndian.PutUint64(head[0:], entry.ControlMagic)
+	binary.LittleEndian.PutUint64(head[8:], uint64(t.pid))
+	binary.LittleEndian.PutUint64(head[16:], flags)
+	binary.LittleEndian.PutUint64(head[24:], uint64(loaderWait.Seconds()*float64(entry.CounterFrequency())))
+	tail := make([]byte, 16)
+	binary.LittleEndian.PutUint64(tail[0:], t.tidOffset)
+	binary.LittleEndian.PutUint64(tail[8:], t.ringAddr)
+	if _, err := t.mem.WriteAt(head, int64(t.control)); err != nil {
+		return fmt.Errorf("write control block: %w", err)
+	}
+	if _, err := t.mem.WriteAt(tail, int64(t.control+entry.ControlSize-16)); err != nil {
+		return fmt.Errorf("write control block: %w", err)
+	}
+	return nil
+}
+
+// findTid looks for the thread id in the thread blocks.
+func (t *target) findTid() uint64 {
+	var ids []threadID
+	for _, th := range t.p.Threads() {
+		if tp, err := th.TLS(); err == nil {
+			ids = append(ids, threadID{tp, uint32(th.Tid())})
+		}
+	}
+	if off, ok := findTidOffset(t.mem, ids); ok {
+		return uint64(off)
+	}
+	return entry.TidOffsetNone
+}
+
+// journal notes the sites of o before they are changed.
+func (t *target) journal(objects []*object) error {
+	var entries []ring.JournalEntry
+	for _, o := range objects {
+		for i := range o.traced.Records {
+			if r := &o.traced.Records[i]; r.Wanted() && !r.Prepared() {
+				entries = append(entries, ring.JournalEntry{Addr: r.Addr, Old: [2]uint32{arm64.Nop, arm64.Nop}})
+			}
+		}
+	}
+	return t.ring.AddJournal(entries)
+}
+
+// prepareStopped writes both slots of the objects' sites. Threads that stand
+// between them, or will when a signal handler returns, are first moved back to
+// slot 1, which is a NOP still: so nobody arrives at slot 2 with a stale x9, even
+// if we are killed here.
+func (t *target) prepareStopped(objects []*object) error {
+	if err := t.journal(objects); err != nil {
+		return err
+	}
+	slot2 := map[uint64]bool{}
+	text := &ftrace.BatchText{Memory: t.mem}
+	for _, o := range objects {
+		if o.island == 0 {
+			continue
+		}
+		for i := range o.traced.Records {
+			if r := &o.traced.Records[i]; r.Wanted() && !r.Prepared() {
+				slot2[r.Addr+arm64.SiteBranchOffset] = true
+			}
+		}
+		for _, err := range t.table.Prepare(text, o.traced) {
+			t.rec.warn("not traced: %v", err)
+		}
+		if err := t.table.Update(text, o.traced); err != nil {
+			t.rec.warn("not traced: %v", err)
+		}
+	}
+	if err := t.moveBack(slot2); err != nil {
+		return err
+	}
+	return text.Flush()
+}
+
+// moveBack sets every pc that stands at slot 2 of a site back to its slot 1.
+func (t *target) moveBack(slot2 map[uint64]bool) error {
+	maps, err := tracee.Maps(t.pid)
+	if err != nil {
+		return err
+	}
+	for _, th := range t.p.Threads() {
+		regs, err := th.Regs()
+		if err != nil {
+			continue // waiting for its vfork child, or gone
+		}
+		if slot2[regs.PC()] {
+			if err := th.SetPC(regs.PC() - arm64.SiteBranchOffset); err != nil {
+				return fmt.Errorf("move thread %d from %#x: %w", th.Tid(), regs.PC(), err)
+			}
+		}
+		for _, f := range stackFrames(t.mem, maps, regs.SP()) {
+			if !slot2[f.pc] {
+				continue
+			}
+			var b [8]byte
+			binary.LittleEndian.PutUint64(b[:], f.pc-arm64.SiteBranchOffset)
+			if _, err := t.mem.WriteAt(b[:], int64(f.at)); err != nil {
+				return fmt.Errorf("move signal frame of thread %d from %#x: %w", th.Tid(), f.pc, err)
+			}
+		}
+	}
+	return nil
+}
+
+// prepareUnused writes the sites of objects that no thread runs yet.
+func (t *target) prepareUnused(objects []*object) error {
+	if err := t.journal(objects); err != nil {
+		return err
+	}
+	text := &ftrace.BatchText{Memory: t.mem}
+	for _, o := range objects {
+		if o.island == 0 {
+			continue
+		}
+		for _, err := range t.table.Prepare(text, o.traced) {
+			t.rec.warn("not traced: %v", err)
+		}
+		if err := t.table.Update(text, o.traced); err != nil {
+			t.rec.warn("not traced: %v", err)
+		}
+	}
+	return text.Flush()
+}
+
+// putSwitch makes callers in code take the slow path, which asks for the thread id.
+func (t *target) putSwitch(code []byte) error {
+	insn, err := arm64.EncodeB(t.blob.CallerSwitch, t.blob.CallerSlow)
+	if err != nil {
+		return err
+	}
+	binary.LittleEndian.PutUint32(code[t.blob.CallerSwitch:], insn)
+	return nil
+}
+
+// refineTid tries again to find the thread id's offset, where the C library was not
+// ready when the target was installed: from the slots that its threads have taken.
+func (t *target) refineTid() {
+	if t.tidOffset != entry.TidOffsetNone || t.noSyscalls {
+		return
+	}
+	table := make([]byte, entry.SlotCount<<entry.SlotShift)
+	if n, _ := t.mem.ReadAt(table, int64(t.control+entry.ControlSize)); n < len(table) {
+		return
+	}
+	var ids []threadID
+	for s := table; len(s) > 0; s = s[1<<entry.SlotShift:] {
+		key, tid := binary.LittleEndian.Uint64(s[16:]), binary.LittleEndian.Uint32(s[28:])
+		if key > entry.KeyTombstone && key != 1 && tid != 0 {
+			ids = append(ids, threadID{key &^ 1, tid})
+		}
+	}
+	off, ok := findTidOffset(t.mem, ids)
+	if !ok {
+		return
+	}
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(off))
+	if _, err := t.mem.WriteAt(b[:], int64(t.control+entry.ControlSize-16)); err != nil {
+		return
+	}
+	t.tidOffset = uint64(off)
+	text := ftrace.LiveText{Memory: t.mem}
+	for _, o := range t.objects {
+		if o.island != 0 {
+			// B and NOP may replace one another while others run them.
+			if err := text.Store(o.island+t.blob.CallerSwitch, arm64.Nop); err != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"nopal/internal/arch/arm64"
+	"nopal/internal/ftrace"
+	"nopal/internal/ring"
+	"nopal/internal/sys"
+	"nopal/internal/tracee"
+)
+
+// Offsets in struct r_debug (glibc's and musl's link.h).
+const (
+	rdebugBrk   = 16
+	rdebugState = 24
+)
+
+// retX30 is the RET of the loader's debugger hook.
+const retX30 = 0xd65f03c0
+
+// findLoader finds r_debug through the program's dynamic section. A static program
+// has none.
+func (t *target) findLoader() error {
+	addr, err := rdebugOf(t.pid, t.mem)
+	if err != nil {
+		return err
+	}
+	t.rdebug = addr
+	return nil
+}
+
+// rdebugOf returns the address of the program's r_debug, 0 if it has none (yet).
+func rdebugOf(pid int, mem *tracee.Memory) (uint64, error) {
+	const (
+		ptDynamic, ptPhdr = 2, 6
+		phdrSize          = 56
+		dtNull, dtDebug   = 0, 21
+		maxDynamic        = 1024
+	)
+	aux, err := tracee.Auxv(pid)
+	if err != nil {
+		return 0, err
+	}
+	at, n := aux[tracee.AtPhdr], aux[tracee.AtPhnum]
+	if at == 0 || n == 0 || n > 1000 || aux[tracee.AtPhent] != phdrSize {
+		return 0, nil
+	}
+	headers := make([]byte, n*phdrSize)
+	if _, err := mem.ReadAt(headers, int64(at)); err != nil {
+		return 0, fmt.Errorf("read program headers: %w", err)
+	}
+	var bias, dynamic uint64
+	for h := headers; len(h) > 0; h = h[phdrSize:] {
+		va := binary.LittleEndian.Uint64(h[16:])
+		switch binary.LittleEndian.Uint32(h) {
+		case ptPhdr:
+			bias = at - va
+		case ptDynamic:
+			dynamic = va
+		}
+	}
+	if dynamic == 0 {
+		return 0, nil
+	}
+	entries := make([]byte, maxDynamic*16)
+	got, err := mem.ReadAt(entries, int64(bias+dynamic))
+	if got < 16 {
+		return 0, fmt.Errorf("read dynamic section: %w", err)
+	}
+	for e := entries[:got&^15]; len(e) > 0; e = e[16:] {
+		switch binary.LittleEndian.Uint64(e) {
+		case dtNull:
+			return 0, nil
+		case dtDebug:
+			return binary.LittleEndian.Uint64(e[8:]), nil
+		}
+	}
+	return 0, nil
+}
+
+// installHook sends the loader's debugger hook to dlHook. The RET is not on the
+// list of instructions that may be replaced while others run them, so all threads
+// are stopped here.
+func (t *target) installHook(mmap remoteMap) error {
+	if t.rdebug == 0 {
+		return nil
+	}
+	brk, err := t.mem.ReadUint64(t.rdebug + rdebugBrk)
+	if err != nil || brk == 0 {
+		return fmt.Errorf("read r_debug: no hook address: %w", err)
+	}
+	text := ftrace.LiveText{Memory: t.mem}
+	ret := uint64(0)
+	for a := brk; a < brk+4*4; a += 4 {
+		insn, err := text.Load(a)
+		if err != nil {
+			return err
+		}
+		if insn == retX30 {
+			ret = a
+			break
+		}
+	}
+	if ret == 0 {
+		return errors.New("the loader's debugger hook is not an empty function")
+	}
+	maps, err := tracee.Maps(t.pid)
+	if err != nil {
+		return err
+	}
+	size := (uint64(len(t.blob.Code)) + t.page - 1) &^ (t.page - 1)
+	addr, err := findGap(maps, size, t.page, ret, ret+4)
+	if err != nil {
+		return err
+	}
+	if err := t.ring.AddIsland(addr, size); err != nil {
+		return err
+	}
+	if err := mmap(addr, size, protReadExec, mapIsland, -1); err != nil {
+		return err
+	}
+	o := &object{traced: &ftrace.Object{}}
+	if err := t.fillIsland(o, addr); err != nil {
+		return err
+	}
+	branch, err := arm64.EncodeB(ret, addr+t.blob.DLHook)
+	if err != nil {
+		return err
+	}
+	if err := t.ring.AddJournal([]ring.JournalEntry{{Addr: ret, Old: [2]uint32{retX30, 0}}}); err != nil {
+		return err
+	}
+	if err := text.Store(ret, branch); err != nil {
+		return err
+	}
+	t.hook = ret
+	return nil
+}
+
+// setLive tells the loader's hook whether there is anybody to wait for.
+func (t *target) setLive(live uint64) {
+	if t.ring != nil {
+		atomic.StoreUint64(&t.ring.Header().Live, live)
+	}
+}
+
+// serveLoader answers a thread that waits in the loader's hook: what it has mapped
+// runs nowhere yet and is prepared without stopping anyone.
+func (t *target) serveLoader() {
+	h := t.ring.Header()
+	ticket := atomic.LoadUint64(&h.Request)
+	if ticket == atomic.LoadUint64(&h.Ack) {
+		return
+	}
+	if err := t.prepareLoaded(ticket); err != nil && !notThere(err) {
+		t.rec.warn("process %d: a library that it has loaded is not traced: %v", t.pid, err)
+	}
+	atomic.StoreUint64(&h.Ack, ticket)
+	atomic.StoreUint64(&h.Live, 1) // the hook gives up on us after loaderWait
+}
+
+func (t *target) prepareLoaded(ticket uint64) error {
+	fresh, err := t.plan()
+	if err != nil {
+		return err
+	}
+	if err := t.islands(fresh, t.mmapByLoader(ticket)); err != nil {
+		return err
+	}
+	if err := t.write(t.all()); err != nil {
+		return err
+	}
+	return t.prepareUnused(fresh)
+}
+
+// mmapByLoader has the thread that waits in the hook map memory.
+func (t *target) mmapByLoader(ticket uint64) remoteMap {
+	return func(addr, size uint64, prot, flags, fd int) error {
+		h := t.ring.Header()
+		h.Number = sys.NrMmap
+		h.Args = [6]uint64{addr, size, uint64(prot), uint64(flags), uint64(int64(fd)), 0}
+		atomic.StoreUint64(&h.Done, 0)
+		atomic.StoreUint64(&h.Command, ticket)
+		for end := time.Now().Add(loaderWait); atomic.LoadUint64(&h.Done) != ticket; {
+			if time.Now().After(end) {
+				atomic.StoreUint64(&h.Command, 0)
+				return errors.New("the loading thread does not answer")
+			}
+			time.Sleep(20 * time.Microsecond)
+		}
+		if result := atomic.LoadUint64(&h.Result); result != addr {
+			return fmt.Errorf("map at %#x: result %#x", addr, result)
+		}
+		return nil
+	}
+}

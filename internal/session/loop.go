@@ -1,0 +1,343 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"nopal/internal/entry"
+	"nopal/internal/tracee"
+	"nopal/trace"
+)
+
+// How long to sleep between two looks at the rings: short while events arrive, and
+// never so long that a dlopen notices. Polling without a sleep would cost the
+// target the cache line each time.
+const (
+	lookBusy  = 200 * time.Microsecond
+	lookIdle  = time.Millisecond
+	roundTime = 50 * time.Millisecond
+	reapTime  = 200 * time.Millisecond
+)
+
+// session is a recording in progress.
+type session struct {
+	rec     *recorder
+	tr      *tracee.Tracer
+	targets map[int]*target // by pid
+	follow  bool
+	main    *target
+	exit    tracee.ExitStatus
+	exited  bool // the main process has ended
+
+	dead map[threadKey]bool // threads that were gone at the last look
+}
+
+func newSession(o Options) (*session, error) {
+	rec, err := newRecorder(o)
+	if err != nil {
+		return nil, err
+	}
+	return &session{rec: rec, tr: tracee.NewTracer(), targets: map[int]*target{}, follow: o.Follow}, nil
+}
+
+// run drains until ctx is done, the main process has ended, or nothing more can be
+// written. It returns the reason.
+func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error) {
+	var limit <-chan time.Time
+	if s.rec.o.Duration > 0 {
+		timer := time.NewTimer(s.rec.o.Duration)
+		defer timer.Stop()
+		limit = timer.C
+	}
+	sleep := lookBusy
+	look := time.NewTimer(sleep)
+	defer look.Stop()
+	lastRound, lastReap := time.Now(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return "stopped", nil
+		case <-limit:
+			return "duration is over", nil
+		case <-ended:
+			s.exited = true
+			return "process ended", nil
+		case e, ok := <-s.tr.Events():
+			if !ok {
+				return "tracer ended", nil
+			}
+			if err := s.event(ctx, e); err != nil {
+				return "error", err
+			}
+			if s.exited {
+				return "process ended", nil
+			}
+		case <-look.C:
+			now := time.Now()
+			flush := now.Sub(lastRound) >= roundTime
+			n, err := s.look(flush)
+			if err != nil {
+				return "error", err
+			}
+			if flush {
+				lastRound = now
+			}
+			if now.Sub(lastReap) >= reapTime {
+				lastReap = now
+				if err := s.reap(); err != nil {
+					return "error", err
+				}
+			}
+			if n > 0 {
+				sleep = lookBusy
+			} else {
+				sleep = min(sleep*2, lookIdle)
+			}
+			look.Reset(sleep)
+		}
+	}
+}
+
+// look drains all targets once and answers their loaders.
+func (s *session) look(flush bool) (int, error) {
+	ticks := entry.Counter()
+	total := 0
+	for _, t := range s.targets {
+		if !t.installed {
+			continue
+		}
+		t.serveLoader()
+		n, err := t.drainer.Look(flush)
+		total += n
+		if err != nil {
+			return total, err
+		}
+		if n > 0 && flush {
+			t.refineTid()
+		}
+	}
+	if flush && !s.rec.o.Overwrite {
+		return total, s.rec.round(ticks)
+	}
+	return total, nil
+}
+
+// event handles what has happened to a followed process.
+func (s *session) event(ctx context.Context, e tracee.Event) error {
+	t := s.targets[e.Process.Pid()]
+	switch e.Kind {
+	case tracee.EventForked, tracee.EventVforked:
+		return s.born(ctx, t, e.Child, e.Kind == tracee.EventVforked)
+	case tracee.EventExeced:
+		if t != nil {
+			if err := s.close(t, nil); err != nil {
+				return err
+			}
+		}
+		n, err := s.program(ctx, e.Process)
+		if t != nil && t == s.main && n != nil {
+			s.main = n
+		}
+		return err
+	case tracee.EventExited:
+		if t == nil {
+			return nil
+		}
+		if t == s.main {
+			s.exit, s.exited = e.Status, true
+		}
+		return s.close(t, &e.Status)
+	}
+	return nil
+}
+
+// program begins with the program that a stopped process is about to run: it runs to
+// where its libraries are mapped and none of their constructors has run, and is
+// installed there.
+func (s *session) program(ctx context.Context, p *tracee.Process) (*target, error) {
+	t, err := s.begin(ctx, p)
+	if err != nil && !notThere(err) {
+		if t == nil {
+			return nil, errors.Join(err, p.Resume())
+		}
+		// A child that cannot be traced is left alone; it must not stop for that.
+		s.rec.warn("process %d (%s): not traced: %v", p.Pid(), t.name(), err)
+	}
+	if t == nil {
+		return nil, nil
+	}
+	if err := p.Resume(); err != nil && !notThere(err) {
+		return t, err
+	}
+	return t, nil
+}
+
+// begin makes a target of a process that is stopped before its first instruction.
+func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error) {
+	t, err := newTarget(s.rec, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.rec.process(t); err != nil {
+		return nil, err
+	}
+	s.targets[t.pid] = t
+	if err := t.runToLoaded(ctx); err != nil {
+		return t, err
+	}
+	objects, err := t.plan()
+	if err != nil {
+		return t, err
+	}
+	if err := s.rec.checkFilter(false); err != nil && !s.follow {
+		return t, err
+	}
+	if len(objects) == 0 && t.rdebug == 0 {
+		if err := t.findLoader(); err != nil || t.rdebug == 0 {
+			return t, err // nothing to trace, now or later
+		}
+	}
+	if err := t.install(ctx, objects); err != nil {
+		return t, err
+	}
+	t.setLive(1)
+	return t, nil
+}
+
+// born makes a target of a child that is stopped at its birth.
+func (s *session) born(ctx context.Context, parent *target, p *tracee.Process, vfork bool) error {
+	var err error
+	if parent != nil {
+		t := parent.child(p)
+		if err = s.rec.process(t); err != nil {
+			return err
+		}
+		s.targets[t.pid] = t
+		// The child of a vfork runs in its parent's memory: what it does there
+		// before it executes a program counts as its parent's.
+		if parent.installed && !vfork {
+			if err = t.installChild(ctx, parent); err != nil && !notThere(err) {
+				s.rec.warn("process %d: not traced: %v", p.Pid(), err)
+			}
+		}
+	}
+	if err := p.Resume(); err != nil && !notThere(err) {
+		return err
+	}
+	return nil
+}
+
+// close ends the recording of a target whose threads are gone.
+func (s *session) close(t *target, status *tracee.ExitStatus) error {
+	delete(s.targets, t.pid)
+	t.ended = true
+	if err := t.closeRing(); err != nil {
+		return err
+	}
+	e := trace.Exit{Proc: t.proc, Ticks: entry.Counter()}
+	if status != nil && status.Known {
+		e.Status = uint32(status.Code) << 8
+		if status.Signal != 0 {
+			e.Status = uint32(status.Signal)
+		}
+	}
+	return s.rec.w.WriteExit(e)
+}
+
+// reap gives back what threads that have ended held.
+func (s *session) reap() error {
+	gone := map[threadKey]bool{}
+	for _, t := range s.targets {
+		if !t.installed {
+			continue
+		}
+		tids, err := tracee.Tasks(t.pid)
+		if err != nil {
+			continue
+		}
+		alive := make(map[uint32]bool, len(tids))
+		for _, tid := range tids {
+			alive[uint32(tid)] = true
+		}
+		// A thread is taken for gone when two looks have missed it: its id must not
+		// be another's whose first event is just being recorded.
+		dead := t.drainer.Dead(func(tid uint32) bool {
+			if alive[tid] {
+				return true
+			}
+			k := threadKey{t.proc, tid}
+			gone[k] = true
+			return !s.dead[k]
+		})
+		for _, slot := range dead {
+			if err := t.bury(slot); err != nil {
+				if notThere(err) {
+					break
+				}
+				return err
+			}
+		}
+	}
+	s.dead = gone
+	return nil
+}
+
+// finish takes everything out of the targets that still run and completes the file.
+func (s *session) finish(ctx context.Context, reason string) (Result, error) {
+	var errs []error
+	for _, t := range s.targets {
+		if err := s.release(ctx, t); err != nil && !notThere(err) {
+			errs = append(errs, err)
+		}
+	}
+	s.tr.Close()
+	res, err := s.rec.end(reason)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if s.exited {
+		res.Exit, res.HasExit = s.exit, s.main != nil && s.main.p.Launched()
+	}
+	return res, errors.Join(errs...)
+}
+
+// release removes a running target's instrumentation and lets it go.
+func (s *session) release(ctx context.Context, t *target) error {
+	delete(s.targets, t.pid)
+	if !t.installed {
+		if t.attached {
+			return t.p.Detach(ctx)
+		}
+		return nil
+	}
+	t.setLive(0)
+	r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
+	err := r.disarm()
+	p := t.p
+	if err == nil {
+		if t.attached {
+			err = p.Stop(ctx)
+		} else {
+			p, err = s.tr.Attach(ctx, t.pid, tracee.Options{})
+		}
+	}
+	if err == nil {
+		var report DetachReport
+		report, err = r.report(ctx, p)
+		if err == nil && (!report.Unmapped || len(r.changed) > 0) {
+			s.rec.warn("%s", report.Message)
+		}
+		if e := p.Detach(ctx); err == nil && e != nil {
+			err = e
+		}
+	}
+	if e := t.closeRing(); e != nil && (err == nil || notThere(err)) {
+		err = e
+	}
+	if err != nil && !notThere(err) {
+		return fmt.Errorf("detach from process %d (run nopal detach -p %d to try again): %w", t.pid, t.pid, err)
+	}
+	return s.rec.w.WriteExit(trace.Exit{Proc: t.proc, Ticks: entry.Counter()})
+}

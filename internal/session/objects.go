@@ -1,0 +1,120 @@
+package session
+
+import (
+	"debug/elf"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"nopal/internal/ftrace"
+	"nopal/internal/image"
+	"nopal/internal/tracee"
+)
+
+// object is an object file mapped into a target.
+type object struct {
+	path       string
+	im         *image.Image
+	bias       uint64 // address - link-time address
+	start, end uint64 // of its executable mapping
+	index      uint64 // of the code position at start; 0: none given yet
+	island     uint64 // address of its copy of the entry code; 0: none
+	traced     *ftrace.Object
+	written    bool // its range stands in the recording
+}
+
+// key tells objects apart: one file may be mapped at several places.
+type key struct {
+	path  string
+	start uint64
+}
+
+func (o *object) key() key { return key{o.path, o.start} }
+
+// SiteNames gives the raw and demangled name of a site's function.
+func (o *object) SiteNames(site int) (raw, demangled string) {
+	s := o.im.Sites()[site]
+	raw = o.im.SiteName(s)
+	return raw, image.Demangle(raw)
+}
+
+// imageCache opens each file once, however many processes map it.
+type imageCache struct {
+	images map[string]*image.Image
+	failed map[string]bool
+}
+
+func newImageCache() *imageCache {
+	return &imageCache{images: map[string]*image.Image{}, failed: map[string]bool{}}
+}
+
+// open returns the image behind an executable mapping, or nil if it is none that
+// can be traced: not an ELF file, or none that can be read any more.
+func (c *imageCache) open(pid int, m tracee.Mapping) *image.Image {
+	id := fmt.Sprintf("%s:%d:%s", m.Dev, m.Inode, m.Path)
+	if im := c.images[id]; im != nil {
+		return im
+	}
+	if c.failed[id] {
+		return nil
+	}
+	im, err := image.Open(m.Path, image.Options{Sysroot: fmt.Sprintf("/proc/%d/root", pid)})
+	if err != nil {
+		// Deleted or replaced since it was mapped: the kernel still has it.
+		im, err = image.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End), image.Options{})
+		if err != nil {
+			c.failed[id] = true
+			return nil
+		}
+		im.Path = strings.TrimSuffix(m.Path, " (deleted)")
+	}
+	c.images[id] = im
+	return im
+}
+
+// scan lists the objects that a process has mapped, without sites filled in.
+func (c *imageCache) scan(pid int, maps []tracee.Mapping) []*object {
+	var list []*object
+	for _, m := range maps {
+		if !m.Executable() || m.Inode == 0 || !strings.HasPrefix(m.Path, "/") || strings.HasPrefix(m.Path, memfdPrefix) {
+			continue
+		}
+		im := c.open(pid, m)
+		if im == nil {
+			continue
+		}
+		bias, ok := biasOf(im, m)
+		if !ok {
+			continue
+		}
+		list = append(list, &object{path: im.Path, im: im, bias: bias, start: m.Start, end: m.End})
+	}
+	return list
+}
+
+// biasOf is the difference between where a mapping is and where its segment was linked.
+func biasOf(im *image.Image, m tracee.Mapping) (uint64, bool) {
+	for _, s := range im.Segments {
+		if s.Flags&elf.PF_X == 0 || m.Offset+(m.End-m.Start) <= s.Off || m.Offset >= s.Off+s.Filesz {
+			continue
+		}
+		return m.Start - (s.VA - s.Off + m.Offset), true
+	}
+	return 0, false
+}
+
+// records are the sites of o that lie in its mapping.
+func (o *object) records() []ftrace.Record {
+	sites := o.im.Sites()
+	list := make([]ftrace.Record, 0, len(sites))
+	for i := range sites {
+		addr := sites[i].Addr + o.bias
+		if addr < o.start || addr+8 > o.end {
+			continue
+		}
+		list = append(list, ftrace.Record{Addr: addr, Site: i, Reason: sites[i].Reason})
+	}
+	return list
+}
+
+func (o *object) String() string { return filepath.Base(o.path) }

@@ -1,0 +1,266 @@
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"nopal/internal/entry"
+	"nopal/internal/ftrace"
+	"nopal/internal/ring"
+	"nopal/internal/tracee"
+)
+
+// memfdName names the ring in the target; the kernel shows it as memfdPrefix.
+const (
+	memfdName   = "nopal"
+	memfdPrefix = "/memfd:nopal"
+)
+
+// target is one program in one process.
+type target struct {
+	rec      *recorder
+	proc     uint32 // its number in the recording
+	pid      int
+	p        *tracee.Process
+	mem      *tracee.Memory
+	attached bool // ptraced
+
+	blob    entry.Blob
+	page    uint64
+	objects map[key]*object
+	table   *ftrace.Table
+	op      *ftrace.Ops
+	index   uint64 // next free code position
+	skipped map[key]bool
+	hook    uint64 // the loader's RET that goes to us; 0: none
+	rdebug  uint64
+
+	installed   bool
+	ring        *ring.Ring
+	drainer     *ring.Drainer
+	ringAddr    uint64
+	control     uint64
+	controlSize uint64
+	tidOffset   uint64 // as in entry.Control
+	noSyscalls  bool
+	ended       bool // its threads are gone
+}
+
+// newTarget plans nothing yet.
+func newTarget(rec *recorder, p *tracee.Process) (*target, error) {
+	blob, err := entry.Load()
+	if err != nil {
+		return nil, err
+	}
+	aux, err := tracee.Auxv(p.Pid())
+	if err != nil {
+		return nil, err
+	}
+	t := &target{
+		rec: rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: blob, page: aux.PageSize(),
+		objects: map[key]*object{}, skipped: map[key]bool{}, table: &ftrace.Table{}, index: entry.FirstIndex,
+	}
+	t.op = rec.ops()
+	if _, err := t.table.Register(t.op); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// plan finds the objects that are mapped now and forgets those that are not. It
+// returns the new ones that have functions to trace. Threads may run.
+func (t *target) plan() ([]*object, error) {
+	maps, err := tracee.Maps(t.pid)
+	if err != nil {
+		return nil, err
+	}
+	here := map[key]bool{}
+	var fresh []*object
+	for _, o := range t.rec.cache.scan(t.pid, maps) {
+		here[o.key()] = true
+		if t.objects[o.key()] != nil || t.skipped[o.key()] {
+			continue
+		}
+		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records()}
+		wanted := t.table.Add(o.traced)
+		t.rec.saw(o, wanted)
+		if wanted == 0 && !t.rec.o.Stack {
+			t.table.Remove(o.traced)
+			t.skipped[o.key()] = true
+			continue
+		}
+		if err := t.place(o); err != nil {
+			t.table.Remove(o.traced)
+			t.skipped[o.key()] = true
+			t.rec.warn("%v", err)
+			continue
+		}
+		t.objects[o.key()] = o
+		if wanted > 0 {
+			fresh = append(fresh, o)
+		}
+	}
+	for k, o := range t.objects {
+		if !here[k] {
+			t.forget(o)
+		}
+	}
+	for k := range t.skipped {
+		if !here[k] {
+			delete(t.skipped, k)
+		}
+	}
+	return fresh, nil
+}
+
+// place gives the object its code positions.
+func (t *target) place(o *object) error {
+	n := (o.end - o.start) / 4
+	if t.index+n > 1<<(64-entry.WordIndexShift) {
+		return fmt.Errorf("%s: not traced: more than 512 MiB of code in one process", o.path)
+	}
+	o.index = t.index
+	t.index += n
+	return nil
+}
+
+// forget drops an object that the target has unmapped.
+func (t *target) forget(o *object) {
+	delete(t.objects, o.key())
+	t.table.Remove(o.traced)
+	if t.ring == nil {
+		return
+	}
+	journal := t.ring.Journal()
+	for i := range journal {
+		if a := journal[i].Addr; a >= o.start && a < o.end {
+			journal[i] = ring.JournalEntry{}
+		}
+	}
+}
+
+// write enters the objects' functions and places into the recording.
+func (t *target) write(objects []*object) error {
+	for _, o := range objects {
+		if o.written {
+			continue
+		}
+		if err := t.rec.object(t, o); err != nil {
+			return err
+		}
+		o.written = true
+	}
+	return nil
+}
+
+// remoteMap maps memory in the target at a fixed address.
+type remoteMap func(addr, size uint64, prot, flags, fd int) error
+
+// islands gives each object its copy of the entry code.
+func (t *target) islands(objects []*object, mmap remoteMap) error {
+	size := (uint64(len(t.blob.Code)) + t.page - 1) &^ (t.page - 1)
+	for _, o := range objects {
+		if o.island != 0 {
+			continue
+		}
+		maps, err := tracee.Maps(t.pid)
+		if err != nil {
+			return err
+		}
+		first, last := o.span()
+		addr, err := findGap(maps, size, t.page, first, last)
+		if err != nil {
+			t.drop(o, err)
+			continue
+		}
+		// Noted before it exists: unmapping what is not there does no harm.
+		if err := t.ring.AddIsland(addr, size); err != nil {
+			t.drop(o, err)
+			continue
+		}
+		if err := mmap(addr, size, protReadExec, mapIsland, -1); err != nil {
+			return fmt.Errorf("map trampolines for %s: %w", o.path, err)
+		}
+		if err := t.fillIsland(o, addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop leaves an object out with a reason.
+func (t *target) drop(o *object, why error) {
+	t.rec.warn("%s: not traced: %v", o.path, why)
+	t.forget(o)
+	t.skipped[o.key()] = true
+}
+
+// span is from the first traced site of o to behind the last.
+func (o *object) span() (first, last uint64) {
+	first, last = o.start, o.start
+	some := false
+	for i := range o.traced.Records {
+		if r := &o.traced.Records[i]; r.Wanted() {
+			if !some {
+				first, some = r.Addr, true
+			}
+			last = r.Addr + 8
+		}
+	}
+	return first, last
+}
+
+// fillIsland copies the entry code and its literals to addr.
+func (t *target) fillIsland(o *object, addr uint64) error {
+	code := append([]byte(nil), t.blob.Code...)
+	lit := code[t.blob.Literals:]
+	binary.LittleEndian.PutUint64(lit[0:], t.control+entry.ControlSize)
+	binary.LittleEndian.PutUint64(lit[8:], o.index<<entry.WordIndexShift-o.start<<(entry.WordIndexShift-2))
+	binary.LittleEndian.PutUint64(lit[16:], t.rec.action())
+	binary.LittleEndian.PutUint64(lit[24:], t.rdebug)
+	if t.tidOffset == entry.TidOffsetNone {
+		if err := t.putSwitch(code); err != nil {
+			return err
+		}
+	}
+	if _, err := t.mem.WriteAt(code, int64(addr)); err != nil {
+		return fmt.Errorf("write trampolines at %#x: %w", addr, err)
+	}
+	o.island = addr
+	o.traced.Caller = addr + t.blob.Caller
+	o.traced.RegsCaller = addr + t.blob.RegsCaller
+	return nil
+}
+
+// isOurs reports whether an address lies in an island of the target.
+func isOurs(islands []entry.IslandEntry, addr uint64) bool {
+	for _, i := range islands {
+		if addr-i.Addr < i.Size {
+			return true
+		}
+	}
+	return false
+}
+
+// name is how messages call the target.
+func (t *target) name() string {
+	if exe, err := tracee.Exe(t.pid); err == nil {
+		return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+	}
+	return fmt.Sprintf("process %d", t.pid)
+}
+
+// stopped runs f while all threads of the attached target are stopped.
+func (t *target) stopped(ctx context.Context, f func() error) error {
+	if err := t.p.Stop(ctx); err != nil {
+		return err
+	}
+	err := f()
+	if e := t.p.Resume(); err == nil && e != nil && !notThere(e) {
+		err = e
+	}
+	return err
+}

@@ -1,0 +1,99 @@
+package session
+
+import (
+	"encoding/binary"
+
+	"nopal/internal/tracee"
+)
+
+// The thread id lies in the C library's thread block, at a fixed distance from the
+// thread pointer: below it in glibc and musl (TLS variant 1 puts the block in
+// front of the thread pointer), within this many bytes.
+const (
+	blockBelow = 4096
+	blockAbove = 512
+)
+
+// threadID is what is known of a thread.
+type threadID struct {
+	pointer uint64
+	tid     uint32
+}
+
+// findTidOffset returns the offset of the thread id from the thread pointer that
+// holds for all the threads given. Where several do (a single thread, its id
+// standing elsewhere too), the one wins that looks like glibc's or musl's block.
+func findTidOffset(mem *tracee.Memory, threads []threadID) (int64, bool) {
+	counts := map[int64]int{}
+	n := 0
+	likely := map[int64]bool{}
+	for _, th := range threads {
+		if th.pointer == 0 {
+			continue
+		}
+		block := make([]byte, blockBelow+blockAbove)
+		base := th.pointer - blockBelow
+		if got, err := mem.ReadAt(block, int64(base)); err != nil || got < len(block) {
+			// The block may start close behind the start of its mapping.
+			base = th.pointer &^ 0xfff
+			block = block[:th.pointer-base+blockAbove]
+			if got, _ := mem.ReadAt(block, int64(base)); got < len(block) {
+				continue
+			}
+		}
+		n++
+		for i := 0; i+4 <= len(block); i += 4 {
+			if binary.LittleEndian.Uint32(block[i:]) != th.tid {
+				continue
+			}
+			off := int64(base) + int64(i) - int64(th.pointer)
+			counts[off]++
+			if looksLikeBlock(block, i, base, th.pointer) {
+				likely[off] = true
+			}
+		}
+	}
+	if n == 0 {
+		return 0, false
+	}
+	var all []int64
+	for off, c := range counts {
+		if c == n {
+			all = append(all, off)
+		}
+	}
+	if len(all) == 1 {
+		return all[0], true
+	}
+	pick, found := int64(0), 0
+	for _, off := range all {
+		if likely[off] {
+			pick, found = off, found+1
+		}
+	}
+	return pick, found == 1
+}
+
+// looksLikeBlock checks the surroundings of a thread id at block[i]. In glibc a
+// list head that points to itself when empty follows it (struct pthread in
+// nptl/descr.h: tid, pid_ununsed, robust_prev, robust_head); in musl the block
+// begins with a pointer to itself shortly before (struct pthread in
+// src/internal/pthread_impl.h).
+func looksLikeBlock(block []byte, i int, base, pointer uint64) bool {
+	word := func(at int) uint64 {
+		if at < 0 || at+8 > len(block) {
+			return 0
+		}
+		return binary.LittleEndian.Uint64(block[at:])
+	}
+	if i%8 == 0 && word(i+16) == base+uint64(i)+16 {
+		return true
+	}
+	for back := 8; back <= 64; back += 8 {
+		at := i&^7 - back
+		if self := word(at); at >= 0 && self == base+uint64(at) && self < pointer {
+			return true
+		}
+	}
+	return false
+}
