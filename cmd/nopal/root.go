@@ -141,6 +141,8 @@ each function. nopal turns them into a call, and back.`,
 	a.color = colorChoices[0]
 	completeEnum(root, "color", colorChoices)
 	root.AddCommand(
+		newReplay(a),
+		newInfo(a),
 		newSites(a),
 		newVersion(a),
 		newMan(a),
