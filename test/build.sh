@@ -2,6 +2,7 @@
 # Compiles the programs that the tests run, for arm64, into build/fixtures:
 #
 #   build/fixtures/test/NAME[-VARIANT]    from test/programs
+#   build/fixtures/bench/NAME             from bench/programs
 #   build/fixtures/PACKAGE/NAME           from internal/PACKAGE/testdata/NAME.c, static
 #
 # Only what is older than its source is compiled again, two at a time. With

@@ -1,0 +1,64 @@
+// Bench measures what nopal promises and prints one table of it.
+//
+// Instructions are counted in the VM, where with -icount a guest instruction
+// takes one nanosecond of guest time: the same on every machine. How long a
+// program stands still is measured there too, by a thread of it that polls the
+// clock, and is emulated time: what counts is that it is linear. Reading is
+// measured on the host, on one processor.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+)
+
+// figure is a line of the table.
+type figure struct {
+	what, reach, measured string
+}
+
+func main() {
+	events := flag.Int("events", 50_000_000, "`number` of events in the file that is read")
+	only := flag.String("only", "calls,attach,read", "parts to measure")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *only, *events); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, only string, events int) error {
+	var table []figure
+	for _, part := range []struct {
+		name    string
+		measure func() ([]figure, error)
+	}{
+		{"calls", func() ([]figure, error) { return measureCalls(ctx) }},
+		{"attach", func() ([]figure, error) { return measureAttach(ctx) }},
+		{"read", func() ([]figure, error) { return measureReading(events) }},
+	} {
+		if !strings.Contains(only, part.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "bench: measuring %s\n", part.name)
+		figures, err := part.measure()
+		if err != nil {
+			return fmt.Errorf("measure %s: %w", part.name, err)
+		}
+		table = append(table, figures...)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "figure\treach\tmeasured")
+	for _, f := range table {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.what, f.reach, f.measured)
+	}
+	return w.Flush()
+}
