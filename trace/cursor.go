@@ -21,6 +21,8 @@ type Cursor struct {
 	regs   int // offset of the registers in words, or 0
 	stack  int // offset of the stack in words, or 0
 	nstack int
+	backs  uint64 // how often time went back, and how far at most
+	back   uint64
 	err    error
 }
 
@@ -78,6 +80,8 @@ func (c *Cursor) event(w uint64) {
 	c.SP = uint32(w>>TimeBits) & spMask
 	t := c.high | w&timeMask
 	if t < c.last {
+		c.backs++
+		c.back = max(c.back, c.last-t)
 		t = c.last
 	}
 	c.last, c.Ticks = t, t
