@@ -15,6 +15,7 @@ need() {
 need make make
 need git git
 need gcc gcc
+need g++ g++ # also brings the C library's headers
 need xz xz-utils
 need flock util-linux
 need objdump binutils
@@ -34,6 +35,12 @@ if [ "${1:-}" = demo ]; then
 fi
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "tools: installing ${missing[*]}" >&2
-	as_root apt-get -qq update
-	as_root apt-get -qq install -y --no-install-recommends "${missing[@]}" >&2 </dev/null
+	mkdir -p build
+	if ! {
+		as_root apt-get -q update &&
+			as_root apt-get -q install -y --no-install-recommends "${missing[@]}"
+	} >build/tools.log 2>&1 </dev/null; then
+		tail -n 30 build/tools.log >&2
+		exit 1
+	fi
 fi
