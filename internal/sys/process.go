@@ -1,0 +1,74 @@
+// Package sys holds the system calls that the standard library lacks, and is the
+// only importer of golang.org/x/sys/unix: what nopal asks of the kernel can be read
+// in one place, and the rest of the code does not depend on how it is asked.
+package sys
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Wait4 reports a state change of the thread's own children and tracees (pid -1) or of
+// one of them. It does not block: 0 means that there is nothing to report.
+//
+// __WNOTHREAD keeps it from reaping what other threads started, os/exec for one;
+// tracees belong to the thread that seized them.
+func Wait4(pid int) (int, syscall.WaitStatus, error) {
+	var ws unix.WaitStatus
+	for {
+		n, err := unix.Wait4(pid, &ws, unix.WNOHANG|unix.WALL|unix.WNOTHREAD, nil)
+		if err != unix.EINTR {
+			return n, syscall.WaitStatus(ws), err
+		}
+	}
+}
+
+// WaitStopped blocks until the child pid stops or ends.
+func WaitStopped(pid int) (syscall.WaitStatus, error) {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &ws, unix.WALL|unix.WUNTRACED, nil)
+		if err != unix.EINTR {
+			return syscall.WaitStatus(ws), err
+		}
+	}
+}
+
+// Gettid returns the id of the calling thread.
+func Gettid() int { return unix.Gettid() }
+
+// Tgkill sends a signal to one thread of a process.
+func Tgkill(pid, tid int, sig syscall.Signal) error { return unix.Tgkill(pid, tid, sig) }
+
+// PidfdOpen returns a descriptor that becomes readable when pid ends. It does not
+// block, as the runtime's poller wants it.
+func PidfdOpen(pid int) (int, error) {
+	fd, err := unix.PidfdOpen(pid, unix.O_NONBLOCK)
+	if err == unix.EINVAL { // before kernel 5.10: no PIDFD_NONBLOCK
+		if fd, err = unix.PidfdOpen(pid, 0); err == nil {
+			err = unix.SetNonblock(fd, true)
+		}
+	}
+	return fd, err
+}
+
+// PidfdSendSignal sends a signal to the process behind a descriptor, which cannot be
+// another one that has got its number meanwhile.
+func PidfdSendSignal(fd int, sig syscall.Signal) error {
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+// PidfdReady reports whether the process behind the descriptor has ended.
+func PidfdReady(fd int) (bool, error) {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p, 0)
+		if err != unix.EINTR {
+			return n > 0, err
+		}
+	}
+}
+
+// PidfdGetfd duplicates descriptor fd of the process behind pidfd.
+func PidfdGetfd(pidfd, fd int) (int, error) { return unix.PidfdGetfd(pidfd, fd, 0) }

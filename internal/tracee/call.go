@@ -1,0 +1,321 @@
+package tracee
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"nopal/internal/sys"
+)
+
+// call is a remote system call on its way: what its thread reports goes here and not to
+// threadStopped.
+type call struct {
+	ws       syscall.WaitStatus
+	reported bool
+}
+
+// Syscall makes a system call in the name of the stopped process and returns its
+// result, an error of the call as a syscall.Errno. The thread that does it is one that is
+// not in a system call itself, if there is one. Blocking calls stop everything: don't.
+func (p *Process) Syscall(ctx context.Context, nr uint64, args ...uint64) (uint64, error) {
+	var ret uint64
+	var err error
+	if doErr := p.t.do(func() {
+		var th *Thread
+		if th, err = p.caller(); err == nil {
+			ret, err = th.syscall(ctx, nr, args)
+		}
+	}); doErr != nil {
+		return 0, doErr
+	}
+	return ret, err
+}
+
+// Syscall is Process.Syscall on a thread of choice.
+func (th *Thread) Syscall(ctx context.Context, nr uint64, args ...uint64) (uint64, error) {
+	var ret uint64
+	var err error
+	if doErr := th.p.t.do(func() { ret, err = th.syscall(ctx, nr, args) }); doErr != nil {
+		return 0, doErr
+	}
+	return ret, err
+}
+
+// caller chooses the thread for a remote call.
+func (p *Process) caller() (*Thread, error) {
+	if err := p.usable(); err != nil {
+		return nil, err
+	}
+	// Looking at a thread costs two system calls: among so many one will be found.
+	const looks = 256
+	var second *Thread
+	n := 0
+	for _, th := range p.threads {
+		if th.state != threadHeld {
+			continue
+		}
+		if second == nil {
+			second = th
+		}
+		r, err := getRegs(th.tid)
+		if err == nil && !inSyscall(th.tid, &r) {
+			return th, nil
+		}
+		if n++; n == looks {
+			break
+		}
+	}
+	if second == nil {
+		return nil, fmt.Errorf("make system call in process %d: %w", p.pid, ErrNotStopped)
+	}
+	return second, nil
+}
+
+// syscall runs on the tracing thread. See the package comment for how it goes.
+func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret uint64, err error) {
+	p := th.p
+	if err := p.usable(); err != nil {
+		return 0, err
+	}
+	fail := func(verb string, err error) (uint64, error) {
+		return 0, fmt.Errorf("make system call %d: %w", nr, th.ptraceError(verb, err))
+	}
+	if th.state != threadHeld {
+		return fail("use", syscall.ESRCH)
+	}
+	if p.svc == 0 {
+		if p.svc, err = findSyscall(p); err != nil {
+			return 0, fmt.Errorf("make system call %d in process %d: %w", nr, p.pid, err)
+		}
+	}
+	options := p.options()
+	if s, err := Status(th.tid); err == nil && s.Seccomp != 0 {
+		// The filter is the process's promise about itself, not about us; but only a
+		// privileged tracer may suspend it.
+		options |= sys.OptSuspendSeccomp
+		if err := sys.PtraceSetOptions(th.tid, options); err != nil {
+			return 0, fmt.Errorf("make system call %d in process %d: %w, and to suspend that for a moment needs root: %w",
+				nr, p.pid, ErrSeccomp, err)
+		}
+		defer func() { _ = sys.PtraceSetOptions(th.tid, p.options()) }()
+	}
+	saved, err := th.save()
+	if err != nil {
+		return fail("save state", err)
+	}
+	// From here on the thread's state is ours, and put back whatever happens.
+	defer func() {
+		if restoreErr := th.restore(saved); restoreErr != nil && err == nil {
+			ret, err = fail("put back state", restoreErr)
+		}
+	}()
+	// SIGKILL and SIGSTOP cannot be blocked.
+	if err := sys.PtraceSetSigMask(th.tid, ^uint64(0)); err != nil {
+		return fail("block signals", err)
+	}
+	c := &call{}
+	th.call = c
+	defer func() { th.call = nil }()
+
+	for {
+		r := saved.regs
+		r.prepareCall(p.svc, nr, args)
+		if err := setRegs(th.tid, &r); err != nil {
+			return fail("set registers", err)
+		}
+		for range 2 { // the entry, the exit
+			if err := th.step(ctx, sys.PtraceSyscall, isSyscallStop); err != nil {
+				return fail("run", err)
+			}
+		}
+		if err := sys.PtraceInterrupt(th.tid); err != nil {
+			return fail("interrupt", err)
+		}
+		if err := th.step(ctx, sys.PtraceCont, isEventStop); err != nil {
+			return fail("stop", err)
+		}
+		th.stopSig = c.ws.StopSignal()
+		if r, err = getRegs(th.tid); err != nil {
+			return fail("read result", err)
+		}
+		ret := r.result()
+		errno := -int64(ret)
+		const (
+			maxErrno     = 4095
+			errorRestart = 512 // ERESTARTSYS and up: for the kernel to see, not for programs
+		)
+		switch {
+		case errno <= 0 || errno > maxErrno:
+			return ret, nil
+		case errno >= errorRestart && errno <= errorRestart+4:
+			continue
+		}
+		return 0, syscall.Errno(errno)
+	}
+}
+
+// step resumes the thread until it reports the stop that is wanted. Others on the way
+// are a SIGSTOP to deliver, which leads to a group stop, and that.
+func (th *Thread) step(ctx context.Context, resume func(int, syscall.Signal) error, want func(syscall.WaitStatus) bool) error {
+	c := th.call
+	var sig syscall.Signal
+	for {
+		c.reported = false
+		th.state = threadRuns
+		if err := resume(th.tid, sig); err != nil {
+			th.state = threadHeld
+			return err
+		}
+		err := th.p.t.pumpUntil(ctx, func() bool { return c.reported || th.state == threadGone })
+		switch {
+		case err != nil:
+			return err
+		case th.state == threadGone:
+			return th.p.endedBy()
+		}
+		th.state = threadHeld
+		if want(c.ws) {
+			return nil
+		}
+		sig = 0
+		if int(c.ws)>>16 == 0 && c.ws.StopSignal()&0x80 == 0 {
+			sig = c.ws.StopSignal()
+		}
+	}
+}
+
+// endedBy says how the process ended of which a thread has ended.
+func (p *Process) endedBy() error {
+	if err := p.exited(); err != nil {
+		return err
+	}
+	return ErrExited
+}
+
+func isSyscallStop(ws syscall.WaitStatus) bool {
+	return ws.StopSignal() == syscall.SIGTRAP|0x80
+}
+
+func isEventStop(ws syscall.WaitStatus) bool { return int(ws)>>16 == sys.EventStop }
+
+// savedState is what a remote call may change.
+type savedState struct {
+	regs  Regs
+	mask  uint64
+	extra []regSet
+}
+
+type regSet struct {
+	set  int
+	data []byte
+}
+
+func (th *Thread) save() (s savedState, err error) {
+	if s.regs, err = getRegs(th.tid); err != nil {
+		return s, err
+	}
+	s.regs.fixRestart(th)
+	if s.mask, err = sys.PtraceGetSigMask(th.tid); err != nil {
+		return s, err
+	}
+	for _, set := range lostInSyscalls {
+		data, err := sys.PtraceGetRegSetAll(th.tid, set)
+		if err != nil { // EINVAL, ENODEV: this processor or kernel has none
+			continue
+		}
+		s.extra = append(s.extra, regSet{set, data})
+	}
+	return s, nil
+}
+
+func (th *Thread) restore(s savedState) error {
+	var errs []error
+	for _, e := range s.extra {
+		if now, err := sys.PtraceGetRegSetAll(th.tid, e.set); err == nil && bytes.Equal(now, e.data) {
+			continue
+		}
+		errs = append(errs, sys.PtraceSetRegSet(th.tid, e.set, e.data))
+	}
+	errs = append(errs, setRegs(th.tid, &s.regs), sys.PtraceSetSigMask(th.tid, s.mask))
+	return errors.Join(errs...)
+}
+
+// findSyscall returns the address of a system call instruction in the process: in the
+// vDSO, or in any other code where there is no vDSO.
+func findSyscall(p *Process) (uint64, error) {
+	maps, err := Maps(p.pid)
+	if err != nil {
+		return 0, err
+	}
+	for _, vdso := range []bool{true, false} {
+		for _, m := range maps {
+			if !m.Executable() || (m.Path == "[vdso]") != vdso || m.Path == "[vsyscall]" {
+				continue
+			}
+			const chunk = 1 << 20
+			for addr := m.Start; addr < m.End; addr += chunk {
+				text := make([]byte, min(chunk, m.End-addr))
+				n, _ := p.mem.ReadAt(text, int64(addr))
+				if off := indexSyscall(text[:n]); off >= 0 {
+					return addr + uint64(off), nil
+				}
+			}
+		}
+	}
+	return 0, errors.New("no system call instruction in its code")
+}
+
+// Mmap maps memory in the stopped process and returns its address.
+func (p *Process) Mmap(ctx context.Context, addr, length uint64, prot, flags, fd int, offset uint64) (uint64, error) {
+	a, err := p.Syscall(ctx, sys.NrMmap, addr, length, uint64(prot), uint64(flags), uint64(int64(fd)), offset)
+	if err != nil {
+		return 0, fmt.Errorf("map %d bytes at %#x in process %d: %w", length, addr, p.pid, err)
+	}
+	return a, nil
+}
+
+// Munmap unmaps memory of the stopped process.
+func (p *Process) Munmap(ctx context.Context, addr, length uint64) error {
+	if _, err := p.Syscall(ctx, sys.NrMunmap, addr, length); err != nil {
+		return fmt.Errorf("unmap %d bytes at %#x in process %d: %w", length, addr, p.pid, err)
+	}
+	return nil
+}
+
+// Mprotect changes the protection of memory of the stopped process.
+func (p *Process) Mprotect(ctx context.Context, addr, length uint64, prot int) error {
+	if _, err := p.Syscall(ctx, sys.NrMprotect, addr, length, uint64(prot)); err != nil {
+		return fmt.Errorf("protect %d bytes at %#x in process %d: %w", length, addr, p.pid, err)
+	}
+	return nil
+}
+
+// Madvise advises the kernel on memory of the stopped process.
+func (p *Process) Madvise(ctx context.Context, addr, length uint64, advice int) error {
+	if _, err := p.Syscall(ctx, sys.NrMadvise, addr, length, uint64(advice)); err != nil {
+		return fmt.Errorf("advise on %d bytes at %#x in process %d: %w", length, addr, p.pid, err)
+	}
+	return nil
+}
+
+// CloseFD closes a descriptor of the stopped process.
+func (p *Process) CloseFD(ctx context.Context, fd int) error {
+	if _, err := p.Syscall(ctx, sys.NrClose, uint64(fd)); err != nil {
+		return fmt.Errorf("close descriptor %d of process %d: %w", fd, p.pid, err)
+	}
+	return nil
+}
+
+// OpenRemoteFD opens anew, for reading and writing, the file that is behind a
+// descriptor of the process: for a memfd the same memory.
+func (p *Process) OpenRemoteFD(fd int) (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", p.pid, fd), os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open descriptor %d of process %d: %w", fd, p.pid, err)
+	}
+	return f, nil
+}

@@ -1,0 +1,95 @@
+package tracee
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"nopal/internal/sys"
+)
+
+// breakpoint is the one that RunTo sets, for as long as it lasts.
+type breakpoint struct {
+	addr uint64
+	old  []byte
+	hit  *Thread
+}
+
+// hitBy reports whether the SIGTRAP that th is stopped at comes from the breakpoint,
+// and if so moves th back onto it.
+func (b *breakpoint) hitBy(th *Thread) bool {
+	r, err := getRegs(th.tid)
+	if err != nil || r.PC() != b.addr+breakpointPCOffset {
+		return false
+	}
+	info, err := sys.PtraceGetSigInfo(th.tid)
+	if err != nil || !fromKernel(&info) {
+		return false
+	}
+	if b.hit == nil {
+		b.hit = th
+	}
+	r.SetPC(b.addr)
+	return setRegs(th.tid, &r) == nil
+}
+
+// RunTo runs the stopped process until a thread is about to execute the instruction at
+// addr, and returns that thread; all are stopped then. It is for the program's start, when
+// nothing handles SIGTRAP yet. On an error other than the process's end or execve the
+// process is stopped, where it is.
+func (p *Process) RunTo(ctx context.Context, addr uint64) (*Thread, error) {
+	fail := func(err error) (*Thread, error) {
+		return nil, fmt.Errorf("run process %d to %#x: %w", p.pid, addr, err)
+	}
+	b := &breakpoint{addr: addr, old: make([]byte, len(breakpointInsn))}
+	if _, err := p.ReadAt(b.old, int64(addr)); err != nil {
+		return fail(err)
+	}
+	if bytes.Equal(b.old, breakpointInsn) {
+		return fail(errors.New("there is a breakpoint already"))
+	}
+	if _, err := p.WriteAt(breakpointInsn, int64(addr)); err != nil {
+		return fail(err)
+	}
+	execs := 0
+	stopped := p.whenStopped(true)
+	err := p.t.wait(ctx, func() error {
+		if err := p.usable(); err != nil {
+			return err
+		}
+		execs = p.execs
+		p.breakpoint = b
+		p.resume()
+		return nil
+	}, func() (bool, error) {
+		switch err := p.usable(); {
+		case err != nil:
+			return true, err
+		case p.execs != execs:
+			return true, ErrExec
+		case b.hit == nil:
+			return false, nil
+		}
+		return stopped()
+	})
+	if errors.Is(err, ErrExec) || errors.Is(err, ErrExited) || errors.Is(err, ErrClosed) {
+		return fail(err)
+	}
+	if err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if stopErr := p.Stop(stopCtx); stopErr != nil {
+			return fail(errors.Join(err, stopErr))
+		}
+	}
+	_ = p.t.do(func() { p.breakpoint = nil })
+	if _, restoreErr := p.WriteAt(b.old, int64(addr)); restoreErr != nil {
+		return fail(errors.Join(err, fmt.Errorf("the breakpoint is left there: %w", restoreErr)))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return b.hit, nil
+}
