@@ -3,11 +3,10 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 )
 
-func TestOutputKeepsTheLastRecording(t *testing.T) {
+func TestFailedRecordingKeepsTheLastOne(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "nopal.data")
 	read := func(name string) string {
 		b, err := os.ReadFile(name)
@@ -21,65 +20,49 @@ func TestOutputKeepsTheLastRecording(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	prepare := func() *outputFile {
-		o, err := prepareOutput(path)
-		if err != nil {
-			t.Fatal(err)
+	expect := func(when, want, wantOld string) {
+		t.Helper()
+		if got, old := read(path), read(path+".old"); got != want || old != wantOld {
+			t.Errorf("%s: the files are %q and %q, want %q and %q", when, got, old, want, wantOld)
 		}
-		return o
 	}
 
-	prepare().discard()
-	if got := read(path); got != "-" {
-		t.Errorf("a recording that never was left a file with %q", got)
-	}
-	prepare()
-	write(path, "first")
-	prepare().discard()
-	if got := read(path); got != "first" {
-		t.Errorf("after a recording that never was, the last one is %q", got)
-	}
-	o := prepare()
-	write(path, "second")
-	o.discard()
-	if got := read(path) + " " + read(path+".old"); got != "second first" {
-		t.Errorf("new and old file are %q, want second and first", got)
-	}
-}
+	lookAtOutput(path).restore()
+	expect("nothing was made", "-", "-")
 
-func TestOutputToADevice(t *testing.T) {
-	o, err := prepareOutput(os.DevNull)
-	if err != nil {
+	g := lookAtOutput(path)
+	write(path, "")
+	g.restore()
+	expect("the first failed", "-", "-")
+
+	write(path, "good")
+	lookAtOutput(path).restore()
+	expect("failed before the file was made", "good", "-")
+
+	g = lookAtOutput(path)
+	if err := os.Rename(path, path+".old"); err != nil {
 		t.Fatal(err)
 	}
-	o.discard()
-	if _, err := os.Stat(os.DevNull); err != nil {
-		t.Fatal(err)
-	}
+	write(path, "")
+	g.restore()
+	expect("failed after the file was made", "good", "-")
 }
 
-func TestOutputBelongsToTheUserOfSudo(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give a file away")
-	}
+func TestCallerOfSudo(t *testing.T) {
 	t.Setenv("SUDO_UID", "12345")
 	t.Setenv("SUDO_GID", "54321")
-	path := filepath.Join(t.TempDir(), "nopal.data")
-	if _, err := prepareOutput(path); err != nil {
-		t.Fatal(err)
+	o := callerOfSudo()
+	if os.Geteuid() != 0 {
+		if o != nil {
+			t.Errorf("without root, files go to %v", *o)
+		}
+		return
 	}
-	uid, gid := owner(t, path)
-	if uid != 12345 || gid != 54321 {
-		t.Errorf("the file belongs to %d:%d", uid, gid)
+	if o == nil || o.UID != 12345 || o.GID != 54321 {
+		t.Errorf("files go to %v", o)
 	}
-}
-
-func owner(t *testing.T, path string) (uid, gid uint32) {
-	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
+	t.Setenv("SUDO_UID", "root")
+	if o := callerOfSudo(); o != nil {
+		t.Errorf("with a bad SUDO_UID, files go to %v", *o)
 	}
-	s := info.Sys().(*syscall.Stat_t)
-	return s.Uid, s.Gid
 }

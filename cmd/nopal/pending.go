@@ -9,5 +9,3 @@ import (
 func (a *app) sitesOfProcess(int, *ftrace.Filter, string) error {
 	return errors.New("list sites of a process: not built in yet")
 }
-
-const defaultOutput = "nopal.data"

@@ -141,9 +141,11 @@ each function. nopal turns them into a call, and back.`,
 	a.color = colorChoices[0]
 	completeEnum(root, "color", colorChoices)
 	root.AddCommand(
+		newRecord(a),
 		newReplay(a),
 		newInfo(a),
 		newSites(a),
+		newDetach(a),
 		newVersion(a),
 		newMan(a),
 	)

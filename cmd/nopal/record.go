@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nopal/internal/session"
+	"nopal/internal/tracee"
+)
+
+const defaultOutput = "nopal.data"
+
+type recordFlags struct {
+	output      string
+	filter      filterFlags
+	regs        bool
+	stack       bool
+	overwrite   bool
+	buffer      sizeFlag
+	pid         pidFlag
+	duration    durationFlag
+	noFollow    bool
+	followForks bool
+	quiet       bool
+}
+
+func newRecord(a *app) *cobra.Command {
+	f := &recordFlags{}
+	c := &cobra.Command{
+		Use:   "record [FLAGS] [--] CMD [ARGS]\nnopal record [FLAGS] -p PID",
+		Short: "Record the function calls of a command or of a running process",
+		Long: `record runs a command, or attaches to a process, and writes every call of its functions to a file.
+
+With CMD, the command's input, output and signals are its own, and nopal ends as it ends: with its exit status, or by
+the signal that killed it. Its children are recorded too, unless --no-follow is given. Ctrl-C goes to the command;
+nopal records until the command has ended. SIGTERM is handed on to it.
+
+With -p, all threads of the process are recorded until Ctrl-C, SIGTERM, the end of --duration or the end of the
+process. Then every byte of the program is put back and nopal exits with 0.
+
+Exit codes of nopal's own: 2 for a mistake in the command line, 125 when recording failed, 126 when CMD cannot be
+executed, 127 when there is no such CMD.
+
+An existing file is kept as FILE.old. Under sudo the files belong to the user who called it. A call that found the
+buffer full is counted, and the summary and ` + "`nopal replay`" + ` show where events were lost: a larger --buffer, or a
+filter that leaves out the busiest functions, helps.`,
+		Example: `  nopal record -- ./server --port 80
+  nopal record -F 'lua_*' -N 'lua_newstate' lua script.lua
+  nopal record -F 'libsqlite3*:*' --stack -- ./app
+  sudo nopal record -p $(pidof server) --duration 10s -o /tmp/server.data`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error { return a.record(c, f, args) },
+	}
+	flags := c.Flags()
+	// The flags of the command are not ours.
+	flags.SetInterspersed(false)
+	flags.SortFlags = false
+	f.buffer = session.DefaultBuffer
+	flags.StringVarP(&f.output, "output", "o", defaultOutput, "write the recording to `file`")
+	flags.VarP(&f.pid, "pid", "p", "record this running process")
+	f.filter.add(c, "record")
+	flags.BoolVar(&f.regs, "regs", false, "record the registers at each call")
+	flags.BoolVar(&f.stack, "stack", false, "record the call stack at each call (needs frame pointers)")
+	flags.Var(&f.buffer, "buffer", "memory for events that are not written yet, with k, m or g")
+	flags.BoolVar(&f.overwrite, "overwrite", false, "when the buffer is full lose the oldest events, not the newest (flight recorder)")
+	flags.Var(&f.duration, "duration", "with -p: end after this time")
+	flags.BoolVar(&f.noFollow, "no-follow", false, "with CMD: do not record its children, and leave it untraced by ptrace")
+	flags.BoolVar(&f.followForks, "follow-forks", false, "with -p: record the children of the process, too")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no summary")
+	return c
+}
+
+func (f *recordFlags) check(c *cobra.Command, args []string) error {
+	switch {
+	case f.pid == 0 && len(args) == 0:
+		return usageErrorf(c, "nothing to record: give a command, or a running process with -p PID")
+	case f.pid != 0 && len(args) > 0:
+		return usageErrorf(c, "-p %d and the command %q exclude each other", f.pid, args[0])
+	case f.pid == 0 && f.duration != 0:
+		return usageErrorf(c, "--duration is for -p PID: a command is recorded until it ends")
+	case f.pid == 0 && f.followForks:
+		return usageErrorf(c, "--follow-forks is for -p PID: the children of a command are followed unless --no-follow is given")
+	case f.pid != 0 && f.noFollow:
+		return usageErrorf(c, "--no-follow is for a command: with -p PID children are followed only with --follow-forks")
+	case f.output == "":
+		return usageErrorf(c, "-o needs the name of a file")
+	}
+	return nil
+}
+
+func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
+	if err := f.check(c, args); err != nil {
+		return err
+	}
+	filter, err := f.filter.compile(c)
+	if err != nil {
+		return err
+	}
+	output := lookAtOutput(f.output)
+	o := session.Options{
+		Filter:      filter,
+		Regs:        f.regs,
+		Stack:       f.stack,
+		Overwrite:   f.overwrite,
+		Buffer:      int64(f.buffer),
+		Output:      f.output,
+		Duration:    time.Duration(f.duration),
+		Log:         a.stderr,
+		CommandLine: os.Args,
+		Version:     versionNumber(),
+		Owner:       callerOfSudo(),
+	}
+	var result session.Result
+	if f.pid != 0 {
+		o.Follow = f.followForks
+		result, err = a.recordPID(o, int(f.pid))
+	} else {
+		o.Follow = !f.noFollow
+		result, err = a.recordCommand(o, args)
+	}
+	if err != nil && result.Events == 0 {
+		output.restore()
+	} else if !f.quiet {
+		summarize(a.stderr, result)
+	}
+	return recordStatus(result, err)
+}
+
+// recordStatus makes nopal end as the command did.
+func recordStatus(r session.Result, err error) error {
+	exit := &exitError{err: err}
+	var exec *session.ExecError
+	switch {
+	case errors.As(err, &exec) && exec.NotFound:
+		exit.code = exitNotFound
+	case errors.As(err, &exec):
+		exit.code = exitNotExecutable
+	case err != nil:
+		exit.code = exitRecord
+	case r.HasExit:
+		exit.code, exit.signal = r.Exit.Code, r.Exit.Signal
+	}
+	return exit
+}
+
+// recordCommand records a command. What the terminal sends goes to the command as well, being in the same process group; nopal only
+// has to survive it. The signals are caught rather than ignored: ignoring is inherited by exec, catching is not.
+func (a *app) recordCommand(o session.Options, argv []string) (session.Result, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
+	defer signal.Stop(signals)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				if s == syscall.SIGTERM && !forward(syscall.SIGTERM) {
+					// Nothing is running yet.
+					cancel()
+				}
+			}
+		}
+	}()
+	return session.RecordCommand(ctx, o, argv)
+}
+
+// forward hands a signal on to the command, nopal's only child. It reports whether there was one.
+func forward(s syscall.Signal) bool {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return false
+	}
+	found := false
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		// Whoever cannot be looked at has ended meanwhile, and was not ours: ours stays until we have waited for it.
+		if status, err := tracee.Status(pid); err == nil && status.PPid == os.Getpid() {
+			found = syscall.Kill(pid, s) == nil || found
+		}
+	}
+	return found
+}
+
+// recordPID records a running process until a signal asks to end.
+func (a *app) recordPID(o session.Options, pid int) (session.Result, error) {
+	// A summary that nobody reads must not kill nopal while its code is in another process.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer stop()
+	return session.RecordPID(ctx, o, pid)
+}
+
+// summarize is the last line: what has come of it.
+func summarize(w io.Writer, r session.Result) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "nopal: %s in %s", plural(r.Events, "event"), plural(uint64(r.Threads), "thread"))
+	if r.Processes > 1 {
+		fmt.Fprintf(&b, " of %s", plural(uint64(r.Processes), "process"))
+	}
+	if r.Lost > 0 {
+		fmt.Fprintf(&b, ", %s LOST (a larger --buffer or a filter helps)", grouped(r.Lost))
+	} else {
+		b.WriteString(", none lost")
+	}
+	fmt.Fprintf(&b, "; %s in %s", byteSize(r.Bytes), r.Output)
+	if !r.HasExit && r.Reason != "" {
+		fmt.Fprintf(&b, " (%s)", r.Reason)
+	}
+	fmt.Fprintln(w, b.String())
+}
