@@ -37,7 +37,8 @@ func (t *target) findLoader() error {
 // rdebugOf returns the address of the program's r_debug, 0 if it has none (yet).
 func rdebugOf(pid int, mem *tracee.Memory) (uint64, error) {
 	const (
-		ptDynamic, ptPhdr = 2, 6
+		ptLoad, ptDynamic = 1, 2
+		ehdrSize          = 64 // after which the program headers stand
 		phdrSize          = 56
 		dtNull, dtDebug   = 0, 21
 		maxDynamic        = 1024
@@ -58,8 +59,10 @@ func rdebugOf(pid int, mem *tracee.Memory) (uint64, error) {
 	for h := headers; len(h) > 0; h = h[phdrSize:] {
 		va := binary.LittleEndian.Uint64(h[16:])
 		switch binary.LittleEndian.Uint32(h) {
-		case ptPhdr:
-			bias = at - va
+		case ptLoad:
+			if binary.LittleEndian.Uint64(h[8:]) == 0 { // the file's start
+				bias = at - ehdrSize - va
+			}
 		case ptDynamic:
 			dynamic = va
 		}
