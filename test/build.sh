@@ -183,6 +183,8 @@ for n in 10000 100000; do
 	make test/many-$n $src/many.c $cc -O1 -pthread -fpatchable-function-entry=2 -I$src $src/many.c $out/log/many-$n.c
 done
 
+make bench/calls bench/programs/calls.c $cc -O2 -g bench/programs/calls.c
+
 # Programs of other packages' tests; sources without main are not programs.
 for file in internal/*/testdata/*.c internal/*/*/testdata/*.c; do
 	grep -qs "\bmain(" "$file" || continue
