@@ -57,7 +57,7 @@ func manPage(c *cobra.Command) string {
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(manName(c)), roff(c.Short))
 	b.WriteString(".SH SYNOPSIS\n")
 	for _, line := range strings.Split(synopsis(c), "\n") {
-		fmt.Fprintf(&b, ".PP\n.nf\n\\fB%s\\fR\n.fi\n", roff(line))
+		fmt.Fprintf(&b, ".PP\n.nf\n\\fB%s\\fR\n.fi\n", roff(strings.TrimSpace(line)))
 	}
 	b.WriteString(".SH DESCRIPTION\n")
 	text := c.Long

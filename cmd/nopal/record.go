@@ -38,7 +38,7 @@ type recordFlags struct {
 func newRecord(a *app) *cobra.Command {
 	f := &recordFlags{}
 	c := &cobra.Command{
-		Use:   "record [FLAGS] [--] CMD [ARGS]\nnopal record [FLAGS] -p PID",
+		Use:   "record [FLAGS] [--] CMD [ARGS]\n  nopal record [FLAGS] -p PID",
 		Short: "Record the function calls of a command or of a running process",
 		Long: `record runs a command, or attaches to a process, and writes every call of its functions to a file.
 

@@ -22,7 +22,7 @@ func newSites(a *app) *cobra.Command {
 	var format string
 	var filter filterFlags
 	c := &cobra.Command{
-		Use:   "sites [FLAGS] FILE\nnopal sites [FLAGS] -p PID",
+		Use:   "sites [FLAGS] FILE\n  nopal sites [FLAGS] -p PID",
 		Short: "List functions and whether they can be traced",
 		Long: `sites lists the functions of a program or library, or of all that a process has loaded, by address: the kind of the site
 (table: listed by the compiler in __patchable_function_entries; nop-pair: two NOPs found at a symbol), and the reason
@@ -188,8 +188,12 @@ func sitesJSON(w io.Writer, rows []siteRow) error {
 func sitesText(w io.Writer, rows []siteRow, live bool) {
 	const line = "%-18s  %-8s  "
 	fmt.Fprintf(w, line, "ADDRESS", "KIND")
+	ops := len("OPS")
 	if live {
-		fmt.Fprintf(w, "%-5s  %-10s  ", "FLAGS", "OPS")
+		for _, r := range rows {
+			ops = max(ops, len(strings.Join(r.Ops, ",")))
+		}
+		fmt.Fprintf(w, "%-5s  %-*s  ", "FLAGS", ops, "OPS")
 	}
 	fmt.Fprintln(w, "FUNCTION")
 	for _, r := range rows {
@@ -199,7 +203,7 @@ func sitesText(w io.Writer, rows []siteRow, live bool) {
 		}
 		fmt.Fprintf(w, line, fmt.Sprintf("%#x", uint64(r.Addr)), kind)
 		if live {
-			fmt.Fprintf(w, "%-5s  %-10s  ", r.Flags, strings.Join(r.Ops, ","))
+			fmt.Fprintf(w, "%-5s  %-*s  ", r.Flags, ops, strings.Join(r.Ops, ","))
 		}
 		fmt.Fprint(w, r.Name)
 		if live {
