@@ -141,6 +141,9 @@ func prepare() error {
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}
 	}
+	if err := syscall.Sethostname([]byte("nopal-vm")); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
 	if err := os.Chmod("/tmp", 0o1777); err != nil {
 		return err
 	}
