@@ -55,7 +55,8 @@ type Events struct {
 	limit   uint64    // the first of heap may run up to here; 0: the heap is not in order
 	bound   uint64    // events before this may be delivered
 	round   uint64    // the last watermark
-	pending int
+	pending int       // bytes of chunks that wait
+	maximum int       // of pending
 	orders  int
 	end     error // why nothing more is read
 
@@ -67,7 +68,7 @@ type Events struct {
 
 // NewEvents reads the blocks of r from here on.
 func NewEvents(r *Reader) *Events {
-	return &Events{r: r, rec: NewRecording()}
+	return &Events{r: r, rec: NewRecording(), maximum: maxPending}
 }
 
 // Recording returns what has been read so far about all but the events.
@@ -169,6 +170,10 @@ func (e *Events) stop(err error) {
 // fill reads up to the next ROUND and moves the bound.
 func (e *Events) fill() {
 	for e.end == nil {
+		if e.pending > e.maximum {
+			e.force()
+			return
+		}
 		t, payload, err := e.r.next(e.buffer)
 		if err != nil {
 			e.stop(err)
@@ -177,10 +182,6 @@ func (e *Events) fill() {
 		if t == TypeChunk {
 			if err := e.chunk(payload); err != nil {
 				e.stop(e.r.corrupt(err.Error()))
-			}
-			if e.pending > maxPending {
-				e.force()
-				return
 			}
 			continue
 		}
@@ -228,6 +229,9 @@ func (e *Events) force() {
 		e.bound = e.heap[0].ticks + 1<<TimeBits
 	}
 }
+
+// segmentCost is the memory of a segment without its words.
+const segmentCost = 256
 
 // segment is a chunk that waits.
 type segment struct {
@@ -282,8 +286,9 @@ func (e *Events) chunk(payload []byte) error {
 		}
 	}
 	p.current[c.TID] = c.Stream
-	e.pending += cap(payload)
-	e.queue(s, segment{buf: payload, cost: cap(payload), words: c.Words, task: task, layout: p.layout, base: c.Base, lost: c.Lost, off: e.r.block0})
+	cost := segmentCost + cap(payload)
+	e.pending += cost
+	e.queue(s, segment{buf: payload, cost: cost, words: c.Words, task: task, layout: p.layout, base: c.Base, lost: c.Lost, off: e.r.block0})
 	return nil
 }
 
@@ -329,13 +334,12 @@ func (e *Events) lostBlock(b *Lost) error {
 	if p.lost == nil {
 		p.lost = e.newStream()
 	}
-	const cost = 256
-	e.pending += cost
+	e.pending += segmentCost
 	ticks := b.Ticks
 	if ticks == 0 {
 		ticks = max(e.round, e.rec.Clock.Ticks)
 	}
-	e.queue(p.lost, segment{cost: cost, task: task, base: min(ticks, maxTicks), lost: b.Count})
+	e.queue(p.lost, segment{cost: segmentCost, task: task, base: min(ticks, maxTicks), lost: b.Count})
 	return nil
 }
 

@@ -1,0 +1,157 @@
+package trace
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"testing"
+)
+
+// seal makes a recording of blocks without their checksums and numbers, each
+// {type u8, length u16, payload}, so that a fuzzer gets past those.
+func seal(data []byte) []byte {
+	var file bytes.Buffer
+	w, err := NewWriter(&file)
+	if err != nil {
+		panic(err)
+	}
+	for len(data) >= 3 {
+		t, n := Type(data[0]), int(binary.LittleEndian.Uint16(data[1:]))
+		data = data[3:]
+		n = min(n, len(data))
+		w.begin()
+		w.buf = append(w.buf, data[:n]...)
+		data = data[n:]
+		if err := w.end(t); err != nil {
+			panic(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		panic(err)
+	}
+	return file.Bytes()
+}
+
+// unseal is the reverse of seal.
+func unseal(t testing.TB, file []byte) []byte {
+	var data []byte
+	r, err := NewReader(bytes.NewReader(file))
+	check(t, err)
+	for {
+		typ, payload, err := r.next(r.reuse)
+		if err != nil {
+			return data
+		}
+		data = append(data, byte(typ))
+		data = binary.LittleEndian.AppendUint16(data, uint16(len(payload)))
+		data = append(data, payload...)
+	}
+}
+
+// seedFile has a block of each type and words of each kind.
+func seedFile(t testing.TB) []byte {
+	var file bytes.Buffer
+	w := beginFile(t, &file)
+	words := []uint64{EventWord(funcIndex(0), 0x100, 10), ControlWord(WordTime, 1), EventWord(funcIndex(1), 0xf0, 11), 0,
+		ControlWord(WordPad, 2), 5, ControlWord(WordReserved, 2), 5,
+		ControlWord(WordRecord, RecordRegs|RecordStack|38), EventWord(funcIndex(2), 0xe0, 12)}
+	words = append(words, make([]uint64, NumRegs)...)
+	words = append(words, 1, 0xaaaa00001004)
+	check(t,
+		w.WriteThread(Thread{1, 100, "main"}),
+		w.WriteChunk(Chunk{Proc: 1, Stream: 1, TID: 100, Base: 5, Lost: 1, Words: bytesOf(words...)}),
+		w.WriteRound(20),
+		w.WriteChunk(Chunk{Proc: 1, Stream: 2, TID: 101, Lost: 2}),
+		w.WriteLost(Lost{1, 101, 5, 0}),
+		w.WriteRange(Range{Proc: 1, Image: 1, Index: 100, Count: 10, Addr: 0x5000, VA: 0x1000}),
+		w.WriteChunk(Chunk{Proc: 1, Stream: 1, TID: 100, Base: 1 << 30, Words: bytesOf(EventWord(105, 0xf0, 1))}),
+		w.WriteRound(1<<31),
+		w.WriteExit(Exit{1, 101, 0, 0}),
+		w.WriteExit(Exit{1, 0, 0, 0}),
+		w.Close(1, "end"))
+	return file.Bytes()
+}
+
+// readEverything reads a recording in all ways there are.
+func readEverything(t testing.TB, file []byte) {
+	_, _ = Validate(bytes.NewReader(file))
+	r, err := NewReader(bytes.NewReader(file))
+	if err != nil {
+		return
+	}
+	e := NewEvents(r)
+	counted, seen := uint64(0), uint64(0)
+	for {
+		ev, err := e.Next()
+		if err != nil {
+			break
+		}
+		if ev.Kind == LostCount {
+			continue
+		}
+		seen++
+		_ = ev.Site.Name()
+		for _, a := range ev.Stack {
+			_ = ev.Program.Symbol(a).String()
+		}
+	}
+	r, err = NewReader(bytes.NewReader(file))
+	check(t, err)
+	for {
+		b, err := r.Next()
+		if err != nil {
+			if errors.Is(err, io.EOF) && counted < seen {
+				t.Fatalf("%d events delivered, %d counted", seen, counted)
+			}
+			return
+		}
+		if c, ok := b.(*Chunk); ok {
+			counted += CountEvents(c.Words)
+		}
+	}
+}
+
+func FuzzFile(f *testing.F) {
+	f.Add(seedFile(f))
+	f.Fuzz(func(t *testing.T, data []byte) { readEverything(t, data) })
+}
+
+func FuzzBlocks(f *testing.F) {
+	f.Add(unseal(f, seedFile(f)))
+	f.Fuzz(func(t *testing.T, data []byte) { readEverything(t, seal(data)) })
+}
+
+// FuzzWords: the writer's count and the reader's agree on every chunk that
+// the reader accepts.
+func FuzzWords(f *testing.F) {
+	f.Add(bytesOf(EventWord(64, 0x100, 10), ControlWord(WordTime, 1), 0, ControlWord(WordPad, 2), 5,
+		ControlWord(WordReserved, 9), 5))
+	f.Add(bytesOf(ControlWord(WordRecord, RecordStack|5), EventWord(65, 0, 1), 2, 3, 4, EventWord(66, 0, 2)))
+	f.Fuzz(func(t *testing.T, words []byte) {
+		words = words[:len(words)&^7]
+		var c Cursor
+		c.Reset(&Chunk{Words: words}, 0)
+		n, last := uint64(0), uint64(0)
+		var regs [NumRegs]uint64
+		for c.Next() {
+			n++
+			if c.Ticks < last || c.Index < MinIndex {
+				t.Fatalf("event %+v after %d ticks", c, last)
+			}
+			last = c.Ticks
+			c.Regs(&regs)
+			_ = c.AppendStack(nil)
+		}
+		if c.Err() == nil && n != CountEvents(words) {
+			t.Fatalf("CountEvents finds %d events, Cursor %d", CountEvents(words), n)
+		}
+	})
+}
+
+// TestSealed: the fuzzers' detour loses nothing.
+func TestSealed(t *testing.T) {
+	if file := seedFile(t); !bytes.Equal(seal(unseal(t, file)), file) {
+		t.Error("sealing what was unsealed gives another file")
+	}
+}
