@@ -34,6 +34,7 @@ const (
 // Register sets for PtraceGetRegSet (linux/elf.h).
 const (
 	RegSetGeneral   = unix.NT_PRSTATUS
+	RegSetFloat     = unix.NT_PRFPREG
 	RegSetArmTLS    = unix.NT_ARM_TLS
 	RegSetArmSVE    = unix.NT_ARM_SVE
 	RegSetArmSSVE   = unix.NT_ARM_SSVE

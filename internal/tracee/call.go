@@ -88,7 +88,7 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 		return fail("use", syscall.ESRCH)
 	}
 	if p.svc == 0 {
-		if p.svc, err = findSyscall(p); err != nil {
+		if p.svc, p.sigreturn, err = findSyscall(p); err != nil {
 			return 0, fmt.Errorf("make system call %d in process %d: %w", nr, p.pid, err)
 		}
 	}
@@ -113,10 +113,6 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 			ret, err = fail("put back state", restoreErr)
 		}
 	}()
-	// SIGKILL and SIGSTOP cannot be blocked.
-	if err := sys.PtraceSetSigMask(th.tid, ^uint64(0)); err != nil {
-		return fail("block signals", err)
-	}
 	c := &call{}
 	th.call = c
 	defer func() { th.call = nil }()
@@ -124,8 +120,14 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 	for {
 		r := saved.regs
 		r.prepareCall(p.svc, nr, args)
+		th.spreadNet(&r, saved)
 		if err := setRegs(th.tid, &r); err != nil {
 			return fail("set registers", err)
+		}
+		// SIGKILL and SIGSTOP cannot be blocked. The way back, which sets the mask,
+		// is there before anything is blocked.
+		if err := sys.PtraceSetSigMask(th.tid, ^uint64(0)); err != nil {
+			return fail("block signals", err)
 		}
 		for range 2 { // the entry, the exit
 			if err := th.step(ctx, sys.PtraceSyscall, isSyscallStop); err != nil {
@@ -204,9 +206,10 @@ func isEventStop(ws syscall.WaitStatus) bool { return int(ws)>>16 == sys.EventSt
 
 // savedState is what a remote call may change.
 type savedState struct {
-	regs  Regs
-	mask  uint64
-	extra []regSet
+	regs        Regs
+	interrupted Regs // as regs, before fixRestart: a return from a signal ends all restarts
+	mask        uint64
+	extra       []regSet
 }
 
 type regSet struct {
@@ -218,6 +221,7 @@ func (th *Thread) save() (s savedState, err error) {
 	if s.regs, err = getRegs(th.tid); err != nil {
 		return s, err
 	}
+	s.interrupted = s.regs
 	s.regs.fixRestart(th)
 	if s.mask, err = sys.PtraceGetSigMask(th.tid); err != nil {
 		return s, err
@@ -240,33 +244,49 @@ func (th *Thread) restore(s savedState) error {
 		}
 		errs = append(errs, sys.PtraceSetRegSet(th.tid, e.set, e.data))
 	}
-	errs = append(errs, setRegs(th.tid, &s.regs), sys.PtraceSetSigMask(th.tid, s.mask))
+	// The registers last: until then there is a way back.
+	errs = append(errs, sys.PtraceSetSigMask(th.tid, s.mask), setRegs(th.tid, &s.regs))
 	return errors.Join(errs...)
 }
 
-// findSyscall returns the address of a system call instruction in the process: in the
-// vDSO, or in any other code where there is no vDSO.
-func findSyscall(p *Process) (uint64, error) {
+// findSyscall returns the address of a system call instruction in the process, and
+// that of the vDSO's return from signals if the former is followed by a return (see
+// net_arm64.go). Any instruction will do where there is none like that.
+func findSyscall(p *Process) (svc, sigreturn uint64, err error) {
 	maps, err := Maps(p.pid)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	for _, vdso := range []bool{true, false} {
-		for _, m := range maps {
-			if !m.Executable() || (m.Path == "[vdso]") != vdso || m.Path == "[vsyscall]" {
-				continue
+	const most = 64 << 20 // of code that is looked through for the better one
+	var svcRet, seen uint64
+	for _, m := range maps {
+		if !m.Executable() || m.Path == "[vsyscall]" || svcRet != 0 && m.Path != "[vdso]" {
+			continue
+		}
+		const chunk = 1 << 20
+		for addr := m.Start; addr < m.End && (seen < most || svc == 0 || m.Path == "[vdso]"); addr += chunk {
+			text := make([]byte, min(chunk, m.End-addr))
+			n, _ := p.mem.ReadAt(text, int64(addr))
+			seen += uint64(n)
+			if off := indexSyscall(text[:n]); off >= 0 && (svc == 0 || m.Path == "[vdso]") {
+				svc = addr + uint64(off)
 			}
-			const chunk = 1 << 20
-			for addr := m.Start; addr < m.End; addr += chunk {
-				text := make([]byte, min(chunk, m.End-addr))
-				n, _ := p.mem.ReadAt(text, int64(addr))
-				if off := indexSyscall(text[:n]); off >= 0 {
-					return addr + uint64(off), nil
-				}
+			s, r := findWayBack(text[:n], m.Path == "[vdso]")
+			if s >= 0 && svcRet == 0 {
+				svcRet = addr + uint64(s)
+			}
+			if r >= 0 {
+				sigreturn = addr + uint64(r)
 			}
 		}
 	}
-	return 0, errors.New("no system call instruction in its code")
+	switch {
+	case svcRet != 0 && sigreturn != 0:
+		return svcRet, sigreturn, nil
+	case svc != 0:
+		return svc, 0, nil
+	}
+	return 0, 0, errors.New("no system call instruction in its code")
 }
 
 // Mmap maps memory in the stopped process and returns its address.

@@ -22,8 +22,9 @@
 //
 // A remote call sets the registers of a stopped thread to a system call instruction that
 // exists in the process (the vDSO has one) and goes from stop to stop: entry, exit, and
-// EVENT_STOP again. It needs no memory of the process and, unlike a breakpoint or a
-// single step, no SIGTRAP: a forced signal changes what the process does about it where
+// EVENT_STOP again. Below the stack pointer it leaves a way back for a thread that is left
+// alone in it, should nopal be killed (net_arm64.go). Unlike a breakpoint or a
+// single step, it needs no SIGTRAP: a forced signal changes what the process does about it where
 // it blocks or ignores it (kernel/signal.c, force_sig_info_to_task).
 //
 // # Following

@@ -34,6 +34,7 @@ type Process struct {
 	wantStop     bool
 	execs        int
 	svc          uint64 // a system call instruction, once found
+	sigreturn    uint64 // the vDSO's return from signals, if svc is followed by a return
 	breakpoint   *breakpoint
 	pendingEvent *Event // to be delivered when the process has stopped
 }
