@@ -216,17 +216,19 @@ func (rec *Recording) addFuncs(b *Funcs) error {
 	return rec.spend(2 * size)
 }
 
+// maxNested is how many functions that begin within another one FuncAt looks past.
+const maxNested = 8
+
 // FuncAt finds the function that covers a link-time address.
 func (o *Object) FuncAt(va uint64) *Func {
 	i := sort.Search(len(o.Funcs), func(i int) bool { return o.Funcs[i].VA > va })
-	if i == 0 {
-		return nil
+	for j := i - 1; j >= max(0, i-maxNested); j-- {
+		f := &o.Funcs[j]
+		if f.Size == 0 || va-f.VA < f.Size {
+			return f
+		}
 	}
-	f := &o.Funcs[i-1]
-	if f.Size != 0 && va-f.VA >= f.Size {
-		return nil
-	}
-	return f
+	return nil
 }
 
 // Base is the last part of the object's path.

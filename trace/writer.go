@@ -34,6 +34,8 @@ type Writer struct {
 	seq   uint32
 	err   error
 	stats Stats
+
+	flushed Stats // as of the last Flush
 }
 
 // Stats are totals of a recording.
@@ -53,7 +55,11 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	wr.buf = append(wr.buf, make([]byte, HeaderSize-4-len(wr.buf))...)
 	wr.buf = binary.LittleEndian.AppendUint32(wr.buf, crc32.Checksum(wr.buf, castagnoli))
 	wr.stats.Bytes = HeaderSize
-	return wr, wr.Flush()
+	if _, err := w.Write(wr.buf); err != nil {
+		return nil, fmt.Errorf("write recording: %w", err)
+	}
+	wr.buf, wr.flushed = wr.buf[:0], wr.stats
+	return wr, nil
 }
 
 func (w *Writer) begin() {
@@ -194,7 +200,8 @@ func (w *Writer) WriteLost(l Lost) error {
 // follows. Readers forget the state of its streams.
 func (w *Writer) WriteExit(e Exit) error { return w.write(&e) }
 
-// Stats returns the totals so far.
+// Stats returns the totals so far. After a failure to write they are those of
+// what is in the file, and what did not get there counts as lost.
 func (w *Writer) Stats() Stats { return w.stats }
 
 // Flush hands what is buffered to the underlying writer.
@@ -202,13 +209,32 @@ func (w *Writer) Flush() error {
 	if w.err != nil {
 		return w.err
 	}
-	if len(w.buf) > 0 {
-		if _, err := w.w.Write(w.buf); err != nil {
-			w.err = fmt.Errorf("write recording: %w", err)
-		}
-		w.buf = w.buf[:0]
+	if n, err := w.w.Write(w.buf); err != nil {
+		w.err = fmt.Errorf("write recording: %w", err)
+		w.settle(w.buf[:max(0, min(n, len(w.buf)))])
 	}
+	w.buf, w.flushed = w.buf[:0], w.stats
 	return w.err
+}
+
+// settle makes the totals those of the file when only a part of the buffer
+// was written to it: events that did not get there are lost.
+func (w *Writer) settle(part []byte) {
+	all := w.stats
+	w.stats = w.flushed
+	w.stats.Bytes += int64(len(part))
+	for len(part) >= blockHeader {
+		n := int(binary.LittleEndian.Uint32(part[4:]))
+		if len(part)-blockHeader < n {
+			break
+		}
+		if Type(binary.LittleEndian.Uint32(part)) == TypeChunk {
+			w.stats.Events += CountEvents(part[blockHeader+chunkHeaderSize : blockHeader+n])
+			w.stats.Chunks++
+		}
+		part = part[min(len(part), blockHeader+(n+blockAlign-1)&^(blockAlign-1)):]
+	}
+	w.stats.Lost = all.Lost + all.Events - w.stats.Events
 }
 
 // Close writes the END block, with totals of the writer's own, and flushes.

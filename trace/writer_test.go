@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,5 +91,86 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if r.Truncated() {
 		t.Error("a complete recording is called truncated")
+	}
+}
+
+// fullDisk takes so many bytes and no more.
+type fullDisk struct {
+	bytes.Buffer
+	room int
+}
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	n := min(len(p), d.room-d.Len())
+	d.Buffer.Write(p[:n])
+	if n < len(p) {
+		return n, syscall.ENOSPC
+	}
+	return n, nil
+}
+
+// TestFullDisk: wherever the disk is full, what is there can be read, and what
+// is not there is counted as lost.
+func TestFullDisk(t *testing.T) {
+	var whole bytes.Buffer
+	beginFile(t, &whole)
+	const events = 60
+	// Room for the beginning, which beginFile must be able to write, and on.
+	for room := 3200; room < 5600; room += 7 {
+		d := &fullDisk{room: room}
+		w := beginFile(t, d)
+		var err error
+		for i := range uint64(events / 3) {
+			e := w.WriteChunk(Chunk{Proc: 1, TID: 100, Lost: i % 2, Words: bytesOf(
+				EventWord(funcIndex(1), 0, 3*i), EventWord(funcIndex(2), 0, 3*i+1), EventWord(funcIndex(3), 0, 3*i+2))})
+			if i%4 == 3 {
+				e = w.Flush()
+			}
+			if err == nil {
+				err = e
+			}
+		}
+		closing := w.Close(0, "")
+		if err == nil {
+			err = closing
+		}
+		got, rerr := collect(t, d.Bytes())
+		check(t, rerr)
+		entries := uint64(0)
+		for _, e := range got {
+			if e.kind == Entry {
+				entries++
+			}
+		}
+		s := w.Stats()
+		if s.Events != entries || s.Bytes != int64(d.Len()) {
+			t.Fatalf("room for %d bytes: %+v, but the file has %d bytes and %d events", room, s, d.Len(), entries)
+		}
+		if err == nil {
+			if d.Len() == room || entries != events {
+				t.Fatalf("room for %d bytes: no error", room)
+			}
+			continue
+		}
+		if !errors.Is(err, syscall.ENOSPC) || !errors.Is(closing, syscall.ENOSPC) {
+			t.Fatalf("room for %d bytes: errors %v, %v", room, err, closing)
+		}
+	}
+}
+
+// TestFullDiskLoss: recorded plus lost is what happened.
+func TestFullDiskLoss(t *testing.T) {
+	d := &fullDisk{room: 4000}
+	w := beginFile(t, d)
+	chunk := Chunk{Proc: 1, TID: 100, Lost: 2}
+	for range 500 {
+		chunk.Words = append(chunk.Words, bytesOf(EventWord(funcIndex(1), 0, 5))...)
+	}
+	check(t, w.Flush(), w.WriteChunk(chunk))
+	if err := w.Flush(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if s := w.Stats(); s.Events != 0 || s.Lost != 502 || s.Chunks != 0 {
+		t.Errorf("%+v", s)
 	}
 }
