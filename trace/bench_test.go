@@ -15,8 +15,9 @@ import (
 var benchEvents = flag.Int("events", 5_000_000, "events in the file that is read by benchmarks")
 
 // benchFile writes a recording of four threads that walk up and down a call
-// tree of 100 functions, interleaved at the given number of events.
-func benchFile(tb testing.TB, run int) string {
+// tree of 100 functions, interleaved at the given number
+// of events, in chunks of so many words.
+func benchFile(tb testing.TB, run, perChunk int) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "bench.data")
 	f, err := os.Create(path)
@@ -24,7 +25,7 @@ func benchFile(tb testing.TB, run int) string {
 		tb.Fatal(err)
 	}
 	w := beginFile(tb, f)
-	const threads, perChunk = 4, 8191
+	const threads = 4
 	var (
 		words [threads][]byte
 		base  [threads]uint64
@@ -74,8 +75,8 @@ func benchFile(tb testing.TB, run int) string {
 	return path
 }
 
-func benchRead(b *testing.B, run int, read func(r *Reader) int) {
-	path := benchFile(b, run)
+func benchRead(b *testing.B, run, perChunk int, read func(r *Reader) int) {
+	path := benchFile(b, run, perChunk)
 	n := 0
 	start := cpuTime(b, 0)
 	for b.Loop() {
@@ -90,7 +91,7 @@ func benchRead(b *testing.B, run int, read func(r *Reader) int) {
 }
 
 func BenchmarkBlocks(b *testing.B) {
-	benchRead(b, 1000, func(r *Reader) int {
+	benchRead(b, 1000, 8191, func(r *Reader) int {
 		n := uint64(0)
 		for {
 			blk, err := r.Next()
@@ -105,8 +106,8 @@ func BenchmarkBlocks(b *testing.B) {
 	})
 }
 
-func benchMerge(b *testing.B, run int) {
-	benchRead(b, run, func(r *Reader) int {
+func benchMerge(b *testing.B, run, perChunk int) {
+	benchRead(b, run, perChunk, func(r *Reader) int {
 		e := NewEvents(r)
 		for n := 0; ; n++ {
 			if _, err := e.Next(); err != nil {
@@ -119,8 +120,9 @@ func benchMerge(b *testing.B, run int) {
 	})
 }
 
-func BenchmarkEvents(b *testing.B)            { benchMerge(b, 1000) }
-func BenchmarkEventsInterleaved(b *testing.B) { benchMerge(b, 1) }
+func BenchmarkEvents(b *testing.B)            { benchMerge(b, 1000, 8191) }
+func BenchmarkEventsInterleaved(b *testing.B) { benchMerge(b, 1, 8191) }
+func BenchmarkEventsSmallChunks(b *testing.B) { benchMerge(b, 10, 10) }
 
 // cpuTime is the processor time that the test has taken, garbage collection
 // included, less start. The benchmarks' figures are for one processor, and

@@ -477,8 +477,8 @@ func (e *Events) before(i, j int) bool {
 // Buffers of chunks come in powers of two, so that small chunks do not hold
 // large ones, and are used again.
 const (
-	bufShift   = 9
-	bufClasses = 13
+	bufShift   = 6
+	bufClasses = 16
 )
 
 func bufClass(n int) int { return max(0, bits.Len(uint(max(0, n-64-1)))-bufShift) }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -61,7 +62,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if m := binary.LittleEndian.Uint16(h[10:]); m != MachineARM64 {
 		return nil, fmt.Errorf("read recording: it is of ELF machine %d, this nopal reads %d (arm64)", m, MachineARM64)
 	}
-	return &Reader{r: r, off: HeaderSize}, nil
+	// Small chunks would make two system calls each.
+	return &Reader{r: bufio.NewReaderSize(r, 256<<10), off: HeaderSize}, nil
 }
 
 // Next returns the next block that this version knows. A Chunk and its words
