@@ -15,8 +15,11 @@ var conventions = map[int64]string{
 	0xcd: "preserve_none",
 }
 
-// maxDWARF is how much DWARF is looked through. Beyond, LiveIn has to do.
-const maxDWARF = 512 << 20
+// Limits of the DWARF that is looked through. Beyond, LiveIn has to do.
+const (
+	maxDWARF        = 512 << 20
+	maxDWARFEntries = 1 << 24
+)
 
 // specialConventions gives the calling conventions of the functions that have
 // one of those above, by the functions' addresses. What cannot be read says
@@ -32,33 +35,31 @@ func specialConventions(f *elf.File) map[uint64]string {
 	found := make(map[uint64]string)
 	byOffset := make(map[dwarf.Offset]string)  // declarations
 	waiting := make(map[uint64][]dwarf.Offset) // bodies: what they refer to
-	for r := data.Reader(); ; {
+	r := data.Reader()
+	for range maxDWARFEntries {
+		// One by one: SkipChildren follows DW_AT_sibling, which may lead
+		// backwards, for ever.
 		entry, err := r.Next()
 		if entry == nil || err != nil {
 			break
 		}
-		switch entry.Tag {
-		case dwarf.TagCompileUnit, dwarf.TagNamespace, dwarf.TagClassType, dwarf.TagStructType, dwarf.TagUnionType:
+		if entry.Tag != dwarf.TagSubprogram {
 			continue
-		case dwarf.TagSubprogram:
-			number, _ := entry.Val(dwarf.AttrCalling).(int64)
-			name, special := conventions[number]
-			low, hasCode := entry.Val(dwarf.AttrLowpc).(uint64)
-			switch {
-			case special && hasCode:
-				found[low] = name
-			case special:
-				byOffset[entry.Offset] = name
-			case hasCode:
-				for _, attr := range []dwarf.Attr{dwarf.AttrAbstractOrigin, dwarf.AttrSpecification} {
-					if to, ok := entry.Val(attr).(dwarf.Offset); ok {
-						waiting[low] = append(waiting[low], to)
-					}
+		}
+		number, _ := entry.Val(dwarf.AttrCalling).(int64)
+		name, special := conventions[number]
+		low, hasCode := entry.Val(dwarf.AttrLowpc).(uint64)
+		switch {
+		case special && hasCode:
+			found[low] = name
+		case special:
+			byOffset[entry.Offset] = name
+		case hasCode:
+			for _, attr := range []dwarf.Attr{dwarf.AttrAbstractOrigin, dwarf.AttrSpecification} {
+				if to, ok := entry.Val(attr).(dwarf.Offset); ok {
+					waiting[low] = append(waiting[low], to)
 				}
 			}
-		}
-		if entry.Children {
-			r.SkipChildren()
 		}
 	}
 	for low, offsets := range waiting {

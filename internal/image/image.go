@@ -16,7 +16,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // Options says where to look besides the object itself.
@@ -202,36 +201,41 @@ func (im *Image) ReadVA(p []byte, va uint64) (int, error) {
 // the text of the largest browsers.
 const maxRange = 1 << 30
 
-// readRange reads a piece of a file whose size the file itself claims. Memory
-// grows with what is really there.
+// readRange reads a piece of a file whose size the file itself claims, and takes
+// no memory before its last byte is found to be there.
 func readRange(r io.ReaderAt, off, size uint64) ([]byte, error) {
-	const step = 16 << 20
-	if size > maxRange {
-		return nil, fmt.Errorf("read %d bytes at offset %#x: more than %d", size, off, maxRange)
+	if size == 0 {
+		return nil, nil
 	}
-	if off > 1<<62 {
-		return nil, fmt.Errorf("read %d bytes at offset %#x: no such offset", size, off)
+	if size > maxRange || off > 1<<62 {
+		return nil, fmt.Errorf("read %d bytes at offset %#x: more than a file may have", size, off)
 	}
-	var data []byte
-	for uint64(len(data)) < size {
-		have := len(data)
-		data = slices.Grow(data, int(min(size-uint64(have), uint64(max(step, have)))))
-		data = data[:min(size, uint64(cap(data)))]
-		n, err := r.ReadAt(data[have:], int64(off)+int64(have))
-		if have+n < len(data) {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, fmt.Errorf("read %d bytes at offset %#x: %w", size, off, err)
-		}
+	var last [1]byte
+	if n, err := r.ReadAt(last[:], int64(off+size-1)); n == 0 {
+		return nil, fmt.Errorf("read %d bytes at offset %#x: %w", size, off, unexpected(err))
+	}
+	data := make([]byte, size)
+	if n, err := r.ReadAt(data, int64(off)); uint64(n) < size {
+		return nil, fmt.Errorf("read %d bytes at offset %#x: %w", size, off, unexpected(err))
 	}
 	return data, nil
+}
+
+// unexpected names the end of a file for what it is in the middle of a piece.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // readSection reads a section as it stands in the file.
 func readSection(s *elf.Section) ([]byte, error) {
 	if s.Type == elf.SHT_NOBITS {
 		return nil, nil
+	}
+	if s.ReaderAt == nil { // debug/elf gives none for what is compressed
+		return nil, fmt.Errorf("section %s: compressed", s.Name)
 	}
 	data, err := readRange(s.ReaderAt, 0, s.FileSize)
 	if err != nil {

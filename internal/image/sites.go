@@ -91,6 +91,7 @@ func (im *Image) findSites(f, dwarf *elf.File) error {
 	if ok {
 		areas := find.areas(entries)
 		find.guessBefore(areas)
+		im.sites = make([]Site, 0, len(areas))
 		for _, a := range areas {
 			find.add(find.tableSite(a))
 		}

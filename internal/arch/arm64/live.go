@@ -1,5 +1,7 @@
 package arm64
 
+import "slices"
+
 // liveSteps bounds how many instructions LiveIn looks at. What a function finds
 // in its registers it uses or saves early.
 const liveSteps = 512
@@ -18,8 +20,9 @@ func LiveIn(code []uint32, regs uint32) uint32 {
 		at      uint64
 		written uint32
 	}
-	var pending []start
-	var seen map[uint64]uint32 // branch target: registers written on every way there so far
+	var pendingSpace, seenSpace [16]start // keep the usual function off the heap
+	pending := pendingSpace[:0]
+	seen := seenSpace[:0] // branch targets, and what is written on every way there so far
 	steps := liveSteps
 	for next := (start{}); ; {
 		at, written := next.at, next.written
@@ -37,15 +40,16 @@ func LiveIn(code []uint32, regs uint32) uint32 {
 			}
 			target, _ := BranchTarget(at*InsnSize, insn)
 			target /= InsnSize
-			if before, ok := seen[target]; target < uint64(len(code)) && (!ok || before&^written != 0) {
-				if seen == nil {
-					seen = make(map[uint64]uint32)
+			if target < uint64(len(code)) {
+				i := slices.IndexFunc(seen, func(s start) bool { return s.at == target })
+				if i < 0 {
+					i = len(seen)
+					seen = append(seen, start{target, ^uint32(0)})
 				}
-				if ok {
-					written &= before
+				if fewer := seen[i].written & written; fewer != seen[i].written {
+					seen[i].written = fewer
+					pending = append(pending, seen[i])
 				}
-				seen[target] = written
-				pending = append(pending, start{target, written})
 			}
 			if use.flow == jumps {
 				break
