@@ -79,7 +79,8 @@ type Chunk struct {
 	Words  []byte
 }
 
-// Round promises that every event before Ticks stands before it in the file.
+// Round promises that every event before Ticks stands before it in the file,
+// save those that were just being written.
 type Round struct{ Ticks uint64 }
 
 // Lost counts events lost that no chunk accounts for.

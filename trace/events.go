@@ -45,9 +45,9 @@ type Event struct {
 // threads.
 //
 // Chunks are collected until a ROUND; the events up to the ROUND before it
-// are then merged. (One round of slack, because the watermark is the word of
-// a program that runs next to the threads it speaks of.) Events that come too
-// late are delivered at once.
+// are then merged. (One round of slack: a thread may be interrupted between
+// reading the time and writing the event.) Events that come too late are
+// delivered at once.
 type Events struct {
 	r       *Reader
 	rec     *Recording

@@ -158,7 +158,7 @@ var Specs = [maxType]Spec{
 		{Name: "lost", Kind: U64, Doc: "events of this stream that were lost immediately before"},
 		{Name: "words", Kind: Words, Doc: "event words"},
 	}},
-	TypeRound: {"ROUND", "A promise: every event before `ticks` is in a block before this one.", []Field{
+	TypeRound: {"ROUND", "Every event before `ticks` is in a block before this one, save those that were just being written.", []Field{
 		{Name: "ticks", Kind: U64, Doc: "the watermark"},
 	}},
 	TypeLost: {"LOST", "Events lost that no chunk accounts for.", []Field{

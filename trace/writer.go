@@ -187,7 +187,8 @@ func (w *Writer) WriteChunk(c Chunk) error {
 	return w.end(TypeChunk)
 }
 
-// WriteRound promises that every event before ticks has been written.
+// WriteRound promises that every event before ticks has been written, save
+// those that their threads were just writing: they come before the next round.
 func (w *Writer) WriteRound(ticks uint64) error { return w.write(&Round{ticks}) }
 
 // WriteLost counts lost events that no chunk accounts for.
