@@ -77,7 +77,7 @@ func collect(t testing.TB, file []byte) ([]simpleEvent, error) {
 // TestMerge writes random threads in rounds and compares with sorting.
 func TestMerge(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
+	for range 50 {
 		var file bytes.Buffer
 		w := beginFile(t, &file)
 		var want []simpleEvent
@@ -282,6 +282,9 @@ func TestTruncated(t *testing.T) {
 	check(t, w.Close(0, ""))
 	whole := file.Bytes()
 	for n := HeaderSize; n < len(whole); n++ {
+		if n < ends[0]-200 && n%37 != 0 {
+			continue
+		}
 		want := 0
 		for _, end := range ends {
 			// Zeros that are cut off are put back below.

@@ -52,22 +52,22 @@ func TestMemory(t *testing.T) {
 		limit uint64
 		block func(w *Writer, i int) error
 	}{
-		{"threads that end", 40, 8, func(w *Writer, i int) error {
+		{"threads that end", 8, 3, func(w *Writer, i int) error {
 			c := chunk(i)
 			c.Stream, c.TID = uint32(i), uint32(1000+i)
 			return errors.Join(w.WriteThread(Thread{1, c.TID, "worker"}), w.WriteChunk(c),
 				w.WriteExit(Exit{1, c.TID, 0, c.Base}), w.WriteRound(c.Base+100))
 		}},
-		{"rounds", 100, 8, func(w *Writer, i int) error {
+		{"rounds", 40, 8, func(w *Writer, i int) error {
 			long.Base = uint64(i) << TimeBits
 			return errors.Join(w.WriteChunk(long), w.WriteRound(long.Base+1))
 		}},
-		{"no rounds", 200, 64, func(w *Writer, i int) error {
+		{"no rounds", 40, 16, func(w *Writer, i int) error {
 			long.Base = uint64(i) << TimeBits
 			return w.WriteChunk(long)
 		}},
-		{"tiny chunks and no rounds", 40, 64, func(w *Writer, i int) error { return w.WriteChunk(chunk(i)) }},
-		{"losses", 40, 64, func(w *Writer, _ int) error { return w.WriteLost(Lost{1, 100, 1, 1 << 60}) }},
+		{"tiny chunks and no rounds", 8, 6, func(w *Writer, i int) error { return w.WriteChunk(chunk(i)) }},
+		{"losses", 8, 6, func(w *Writer, _ int) error { return w.WriteLost(Lost{1, 100, 1, 1 << 60}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := &repeat{block: c.block, left: c.size << 20}
@@ -75,7 +75,7 @@ func TestMemory(t *testing.T) {
 			rd, err := NewReader(r)
 			check(t, err)
 			e := NewEvents(rd)
-			e.maximum = 16 << 20
+			e.maximum = 4 << 20
 			n, peak := 0, uint64(0)
 			for ; ; n++ {
 				if _, err := e.Next(); err != nil {
@@ -84,7 +84,7 @@ func TestMemory(t *testing.T) {
 					}
 					break
 				}
-				if n%100_000 == 99_999 {
+				if n%20_000 == 19_999 && (n < 200_000 || n%200_000 == 199_999) {
 					runtime.GC()
 					var m runtime.MemStats
 					runtime.ReadMemStats(&m)

@@ -116,7 +116,7 @@ func TestFullDisk(t *testing.T) {
 	beginFile(t, &whole)
 	const events = 60
 	// Room for the beginning, which beginFile must be able to write, and on.
-	for room := 3200; room < 5600; room += 7 {
+	for room := 3200; room < 5600; room += 31 {
 		d := &fullDisk{room: room}
 		w := beginFile(t, d)
 		var err error
