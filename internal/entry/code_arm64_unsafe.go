@@ -7,11 +7,11 @@ import "unsafe"
 // labels gives where the entry code begins and the addresses of its parts. They
 // are taken in assembly: a Go reference to an assembly function is its
 // ABIInternal wrapper, a jump.
-func labels() (base unsafe.Pointer, caller, callerSwitch, callerSlow, callerExit, regsCaller, dlHook, literals, end uint64)
+func labels() (base unsafe.Pointer, caller, callerSwitch, callerSlow, callerExit, regsCaller, reserve, dlHook, literals, end uint64)
 
 // Load returns a copy of the entry code of this architecture.
 func Load() (Blob, error) {
-	base, caller, callerSwitch, callerSlow, callerExit, regsCaller, dlHook, literals, end := labels()
+	base, caller, callerSwitch, callerSlow, callerExit, regsCaller, reserve, dlHook, literals, end := labels()
 	start := uint64(uintptr(base))
 	code := make([]byte, end-start)
 	copy(code, unsafe.Slice((*byte)(base), len(code)))
@@ -22,6 +22,7 @@ func Load() (Blob, error) {
 		CallerSlow:   callerSlow - start,
 		CallerExit:   callerExit - start,
 		RegsCaller:   regsCaller - start,
+		Reserve:      reserve - start,
 		DLHook:       dlHook - start,
 		Literals:     literals - start,
 	}, nil

@@ -20,6 +20,7 @@ type Blob struct {
 	CallerSlow   uint64
 	CallerExit   uint64 // from here the frame is being taken down
 	RegsCaller   uint64 // ftrace_regs_caller
+	Reserve      uint64 // the code that both share: a place for a record
 	DLHook       uint64 // what the loader's debugger hook is sent to
 	Literals     uint64 // Literals begins here
 }

@@ -39,11 +39,11 @@
 	STP.W (R29, R30), -16(RSP) \ // record of the traced function
 	MOVD  RSP, R29
 
-// func labels() (base unsafe.Pointer, caller, callerSwitch, callerSlow, callerExit, regsCaller, dlHook, literals, end uint64)
+// func labels() (base unsafe.Pointer, caller, callerSwitch, callerSlow, callerExit, regsCaller, reserve, dlHook, literals, end uint64)
 //
 // Called by Go, it gives the addresses of the labels below; the code behind its
 // RET is never run here.
-TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-72
+TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-80
 	ADR  start, R0
 	MOVD R0, base+0(FP)
 	ADR  caller, R0
@@ -56,12 +56,14 @@ TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-72
 	MOVD R0, callerExit+32(FP)
 	ADR  regsCaller, R0
 	MOVD R0, regsCaller+40(FP)
+	ADR  reserve, R0
+	MOVD R0, reserve+48(FP)
 	ADR  dlHook, R0
-	MOVD R0, dlHook+48(FP)
+	MOVD R0, dlHook+56(FP)
 	ADR  literals, R0
-	MOVD R0, literals+56(FP)
+	MOVD R0, literals+64(FP)
 	ADR  end, R0
-	MOVD R0, end+64(FP)
+	MOVD R0, end+72(FP)
 	RET
 
 	PCALIGN $64

@@ -35,6 +35,17 @@ func (b *breakpoint) hitBy(th *Thread) bool {
 	return setRegs(th.tid, &r) == nil
 }
 
+// standsAt reports whether a thread of the stopped process is about to execute the
+// instruction at addr.
+func (p *Process) standsAt(addr uint64) bool {
+	for _, th := range p.Threads() {
+		if r, err := th.Regs(); err == nil && r.PC() == addr {
+			return true
+		}
+	}
+	return false
+}
+
 // RunTo runs the stopped process until a thread is about to execute the instruction at
 // addr, and returns that thread; all are stopped then. It is for the program's start, when
 // nothing handles SIGTRAP yet. On an error other than the process's end or execve the
@@ -82,6 +93,19 @@ func (p *Process) RunTo(ctx context.Context, addr uint64) (*Thread, error) {
 		defer cancel()
 		if stopErr := p.Stop(stopCtx); stopErr != nil {
 			return fail(errors.Join(err, stopErr))
+		}
+		if p.standsAt(addr) {
+			// It has stopped between the breakpoint and its report: a SIGTRAP is
+			// pending, which must not arrive when nobody knows of it any more.
+			err = p.t.wait(stopCtx, func() error { p.resume(); return nil }, func() (bool, error) {
+				if err := p.usable(); err != nil || b.hit == nil {
+					return err != nil, err
+				}
+				return stopped()
+			})
+			if errors.Is(err, ErrExited) || errors.Is(err, ErrClosed) {
+				return fail(err)
+			}
 		}
 	}
 	_ = p.t.do(func() { p.breakpoint = nil })

@@ -1,0 +1,49 @@
+package entry
+
+// Frame says where, at one instruction of the entry code, the traced function and
+// its caller are found. Everywhere else than in the first and last instructions
+// x29 points at the traced function's frame record.
+type Frame uint8
+
+const (
+	// FrameRecords: x29 -> {_, traced function}, -> {_, its caller}, ...
+	FrameRecords Frame = iota
+	// FrameEntry: the traced function in x30, its caller in x9, x29 the caller's.
+	FrameEntry
+	// FrameHalf: the traced function in x30, x29 -> {_, its caller}.
+	FrameHalf
+	// FrameExit: the traced function in x9, its caller in x30, x29 the caller's.
+	FrameExit
+)
+
+// exitInsns is how many instructions before its RET x9 (included) a trampoline has
+// no frame records any more.
+const exitInsns = 2
+
+// retX9 is RET x9.
+const retX9 = 0xd65f0120
+
+// FrameAt returns what holds at the instruction at offset off of the two
+// trampolines and the code they share. The loader's hook is an ordinary leaf
+// function without a frame.
+func (b Blob) FrameAt(off uint64) Frame {
+	for _, start := range []uint64{b.Caller, b.RegsCaller} {
+		switch off - start {
+		case 0, 4:
+			return FrameEntry
+		case 8, 12:
+			return FrameHalf
+		}
+	}
+	for i := uint64(0); i < exitInsns; i++ {
+		if at := off + 4*i; at+4 <= b.Literals && b.insn(at) == retX9 {
+			return FrameExit
+		}
+	}
+	return FrameRecords
+}
+
+func (b Blob) insn(off uint64) uint32 {
+	c := b.Code[off:]
+	return uint32(c[0]) | uint32(c[1])<<8 | uint32(c[2])<<16 | uint32(c[3])<<24
+}
