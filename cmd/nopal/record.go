@@ -1,22 +1,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"nopal/internal/session"
-	"nopal/internal/tracee"
 )
 
 const defaultOutput = "nopal.data"
@@ -44,7 +38,7 @@ func newRecord(a *app) *cobra.Command {
 
 With CMD, the command's input, output and signals are its own, and nopal ends as it ends: with its exit status, or by
 the signal that killed it. Its children are recorded too, unless --no-follow is given. Ctrl-C goes to the command;
-nopal records until the command has ended. SIGTERM is handed on to it.
+nopal records until the command has ended. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 that nopal gets are handed on to it.
 
 With -p, all threads of the process are recorded until Ctrl-C, SIGTERM, the end of --duration or the end of the
 process. Then every byte of the program is put back and nopal exits with 0.
@@ -124,10 +118,10 @@ func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 	var result session.Result
 	if f.pid != 0 {
 		o.Follow = f.followForks
-		result, err = a.recordPID(o, int(f.pid))
+		result, err = recordPID(o, int(f.pid))
 	} else {
 		o.Follow = !f.noFollow
-		result, err = a.recordCommand(o, args)
+		result, err = recordCommand(o, args)
 	}
 	if err != nil && result.Events == 0 {
 		output.restore()
@@ -152,61 +146,6 @@ func recordStatus(r session.Result, err error) error {
 		exit.code, exit.signal = r.Exit.Code, r.Exit.Signal
 	}
 	return exit
-}
-
-// recordCommand records a command. What the terminal sends goes to the command as well, being in the same process group; nopal only
-// has to survive it. The signals are caught rather than ignored: ignoring is inherited by exec, catching is not.
-func (a *app) recordCommand(o session.Options, argv []string) (session.Result, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGPIPE)
-	defer signal.Stop(signals)
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case s := <-signals:
-				if s == syscall.SIGTERM && !forward(syscall.SIGTERM) {
-					// Nothing is running yet.
-					cancel()
-				}
-			}
-		}
-	}()
-	return session.RecordCommand(ctx, o, argv)
-}
-
-// forward hands a signal on to the command, nopal's only child. It reports whether there was one.
-func forward(s syscall.Signal) bool {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return false
-	}
-	found := false
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue
-		}
-		// Whoever cannot be looked at has ended meanwhile, and was not ours: ours stays until we have waited for it.
-		if status, err := tracee.Status(pid); err == nil && status.PPid == os.Getpid() {
-			found = syscall.Kill(pid, s) == nil || found
-		}
-	}
-	return found
-}
-
-// recordPID records a running process until a signal asks to end.
-func (a *app) recordPID(o session.Options, pid int) (session.Result, error) {
-	// A summary that nobody reads must not kill nopal while its code is in another process.
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	defer signal.Stop(pipe)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	defer stop()
-	return session.RecordPID(ctx, o, pid)
 }
 
 // summarize is the last line: what has come of it.
