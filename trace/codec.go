@@ -9,7 +9,7 @@ import (
 // appendBlock appends the payload of a block as its spec says. A Words field
 // is left to the caller, which copies it without reflection.
 func appendBlock(dst []byte, b Block) []byte {
-	return appendFields(dst, Specs[b.blockType()].Fields, reflect.ValueOf(b).Elem())
+	return appendFields(dst, specs[b.blockType()].Fields, reflect.ValueOf(b).Elem())
 }
 
 func appendFields(dst []byte, fields []Field, v reflect.Value) []byte {
@@ -55,7 +55,7 @@ type decoder struct {
 // ignored: they are fields that a later minor revision added.
 func decodeBlock(b Block, payload []byte) error {
 	d := decoder{string(payload)}
-	return d.fields(Specs[b.blockType()].Fields, reflect.ValueOf(b).Elem())
+	return d.fields(specs[b.blockType()].Fields, reflect.ValueOf(b).Elem())
 }
 
 func (d *decoder) fields(fields []Field, v reflect.Value) error {

@@ -5,7 +5,7 @@
 // recording made on one machine is read on any other, and so that programs
 // which are not nopal can read recordings too.
 //
-// The format is data: specs.go holds a table of the block types and their
+// The format is data: spec.go holds a table of the block types and their
 // fields, which Writer and Reader both work from, and which FORMAT.md is
 // checked against. Events are not described by the table: they are the 64-bit
 // words that the target itself wrote (words.go), carried in CHUNK blocks as

@@ -53,9 +53,17 @@ const (
 
 func (t Type) String() string {
 	if t.known() {
-		return Specs[t].Name
+		return specs[t].Name
 	}
 	return fmt.Sprintf("type %d", uint32(t))
+}
+
+// SpecOf describes a type of block. It has no name for an unknown type.
+func SpecOf(t Type) Spec {
+	if !t.known() {
+		return Spec{}
+	}
+	return specs[t]
 }
 
 func (t Type) known() bool { return t > 0 && t < maxType }
@@ -95,9 +103,9 @@ type Spec struct {
 	Fields []Field
 }
 
-// Specs describes every type of block, by Type. The Go structs in blocks.go
+// specs describes every type of block, by Type. The Go structs in blocks.go
 // have the same fields in the same order.
-var Specs = [maxType]Spec{
+var specs = [maxType]Spec{
 	TypeMeta: {"META", "How, where and with what the recording was made. The first block.", []Field{
 		{Name: "version", Kind: String, Doc: "version of nopal"},
 		{Name: "command", Kind: List, Doc: "command line of nopal", Of: []Field{{Name: "arg", Kind: String}}},

@@ -17,7 +17,7 @@ func TestSpecsMatchTypes(t *testing.T) {
 			t.Errorf("%v: newBlock gives %T", typ, b)
 			continue
 		}
-		matchFields(t, typ.String(), Specs[typ].Fields, reflect.TypeOf(b).Elem())
+		matchFields(t, typ.String(), SpecOf(typ).Fields, reflect.TypeOf(b).Elem())
 	}
 }
 
@@ -59,7 +59,7 @@ func TestFormatDocument(t *testing.T) {
 	check(t, err)
 	var want strings.Builder
 	for typ := TypeMeta; typ < maxType; typ++ {
-		s := Specs[typ]
+		s := SpecOf(typ)
 		fmt.Fprintf(&want, "### %d %s\n\n%s\n\n| field | kind | |\n|---|---|---|\n", typ, s.Name, s.Doc)
 		writeFields(&want, "", s.Fields)
 		want.WriteString("\n")

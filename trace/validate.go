@@ -92,6 +92,9 @@ func (v *validator) block(b Block) error {
 			return fmt.Errorf("process %d is introduced again", b.Proc)
 		}
 		v.procs[b.Proc] = true
+	case *Thread:
+		// Thread ids are used again.
+		delete(v.threads, [2]uint32{b.Proc, b.TID})
 	case *Image:
 		if v.images[b.ID] {
 			return fmt.Errorf("image %d is introduced again", b.ID)

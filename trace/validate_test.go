@@ -50,6 +50,10 @@ func TestValidate(t *testing.T) {
 			check(t, w.WriteExit(Exit{Proc: 1, TID: 101}))
 			return w.WriteChunk(chunk(1, 9))
 		}, "thread 101 has ended"},
+		{"thread id used again", func(w *Writer) error {
+			check(t, w.WriteExit(Exit{Proc: 1, TID: 101}), w.WriteThread(Thread{1, 101, "new"}))
+			return w.WriteChunk(chunk(1, 9))
+		}, ""},
 		{"process after its exit", func(w *Writer) error {
 			check(t, w.WriteExit(Exit{Proc: 1}))
 			return w.WriteChunk(chunk(1, 9))
