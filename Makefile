@@ -34,7 +34,8 @@ vet:
 	GOARCH=arm64 $(GO) vet ./...
 
 # Tests of packages PKG (all), those matching RUN (all); V=1 shows their output.
-testall = $(GO) run ./internal/vmtest/cmd/testall $(if $(RUN),-run '$(RUN)') $(if $(V),-v) $(if $(SHORT),-short)
+testall = $(GO) run ./internal/vmtest/cmd/testall $(if $(RUN),-run '$(RUN)') $(if $(V),-v) $(if $(SHORT),-short) \
+	$(if $(BOOT),-boot '$(BOOT)')
 
 test: vet $(machine) fixtures build-arm64 ## run all tests, here and in the arm64 VM
 	$(testall) $(PKG)

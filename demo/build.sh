@@ -28,7 +28,7 @@ unpack() {
 		private_apt_setup build/apt
 		(
 			cd "$dir.tmp"
-			private_apt apt-get source --download-only "$package"
+			private_apt_get source --download-only "$package"
 			# apt has compared the files with the signed index already.
 			dpkg-source --no-check --extract ./*.dsc source >unpack.log 2>&1 || {
 				cat unpack.log >&2

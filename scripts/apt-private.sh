@@ -8,6 +8,7 @@
 #
 #   private_apt_setup DIR         make (once) the state in DIR and fetch the lists
 #   private_apt TOOL ARGS...      run apt-get or apt-cache on that state
+#   private_apt_unpack DEST PACKAGE...
 
 private_apt() {
 	local tool=$1
@@ -41,9 +42,18 @@ private_apt_sources() {
 
 private_apt_setup() {
 	PRIVATE_APT=$(mkdir -p "$1" && cd "$1" && pwd)
-	if [ -e "$PRIVATE_APT/ready" ]; then
-		return
+	# Two targets of make may come here at the same time.
+	local lock
+	exec {lock}>"$PRIVATE_APT/setup.lock"
+	flock "$lock"
+	if [ ! -e "$PRIVATE_APT/ready" ]; then
+		private_apt_lists || return 1
 	fi
+	exec {lock}>&-
+}
+
+# private_apt_lists writes the configuration and fetches the lists.
+private_apt_lists() {
 	if ! private_apt_sources | grep -q .; then
 		as_root apt-get -qq update
 	fi
@@ -72,23 +82,33 @@ private_apt_setup() {
 	# A suite that a mirror does not carry is a warning, not the end: what is
 	# missing then is reported by name.
 	private_apt apt-get update || true
+	if ! ls "$PRIVATE_APT"/lists/*_Packages* >/dev/null 2>&1; then
+		echo "apt-private: no package lists could be fetched" >&2
+		return 1
+	fi
 	touch "$PRIVATE_APT/ready"
+}
+
+# private_apt_get ARGS... downloads with apt-get. Lists that are some days old
+# name versions that the archive no longer has: then they are fetched again.
+private_apt_get() {
+	private_apt apt-get "$@" || {
+		private_apt apt-get update || true
+		private_apt apt-get "$@"
+	}
 }
 
 # private_apt_unpack DEST PACKAGE... unpacks arm64 packages into DEST without
 # installing them.
 private_apt_unpack() {
-	local dest=$1 package
+	local dest=$1 package download
 	shift
 	mkdir -p "$dest"
 	for package in "$@"; do
-		(
-			cd "$PRIVATE_APT/archives"
-			rm -rf one && mkdir one && cd one
-			private_apt apt-get download "$package"
-		) || return 1
-		dpkg-deb -x "$PRIVATE_APT"/archives/one/*.deb "$dest" || return 1
-		rm -rf "$PRIVATE_APT/archives/one"
+		download=$(mktemp -d "$PRIVATE_APT/download.XXXXXX")
+		(cd "$download" && private_apt_get download "$package") || return 1
+		dpkg-deb -x "$download"/*.deb "$dest" || return 1
+		rm -rf "$download"
 	done
 }
 

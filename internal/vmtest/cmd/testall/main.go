@@ -47,12 +47,21 @@ type boot struct {
 // their name, and run again where it exists.
 var boots = []boot{
 	{name: "arm64", pages: "4k", cpu: "cortex-a72"},
-	{name: "arm64 max 16k", pages: "16k", cpu: "max,pauth-impdef=on", run: "BTI|PAC|Page|Smoke", optional: true},
+	{name: "arm64-max-16k", pages: "16k", cpu: "max,pauth-impdef=on", run: "BTI|PAC|Page|Smoke", optional: true},
+}
+
+func bootNames() string {
+	var names []string
+	for _, b := range boots {
+		names = append(names, b.name)
+	}
+	return strings.Join(names, ", ")
 }
 
 type options struct {
 	host, vm bool
 	run      string
+	boot     string
 	verbose  bool
 	short    bool
 	timeout  time.Duration
@@ -63,10 +72,11 @@ func main() {
 	var o options
 	flag.BoolVar(&o.host, "host", true, "run the tests on this machine")
 	flag.BoolVar(&o.vm, "vm", runtime.GOARCH != "arm64", "run the tests in the arm64 VM")
-	flag.StringVar(&o.run, "run", "", "run only tests matching `regexp`, and in the first VM only")
+	flag.StringVar(&o.run, "run", "", "run only tests matching `regexp`; without -boot, in the first VM only")
+	flag.StringVar(&o.boot, "boot", "", "boot only the VM of this `name`: "+bootNames())
 	flag.BoolVar(&o.verbose, "v", false, "print the output of all tests, not only of failed ones")
 	flag.BoolVar(&o.short, "short", false, "pass -short to the tests")
-	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "`time` for each part: the host, each boot")
+	flag.DurationVar(&o.timeout, "timeout", 20*time.Minute, "`time` for each part: the host, each boot")
 	flag.Parse()
 	o.packages = flag.Args()
 	if len(o.packages) == 0 {
@@ -150,8 +160,11 @@ func runVM(ctx context.Context, o options, rep *report) error {
 		return fmt.Errorf("build tests for arm64: %w", err)
 	}
 	var errs []error
+	if o.boot == "" && o.run != "" {
+		o.boot = boots[0].name
+	}
 	for _, b := range boots {
-		if o.run != "" && b.name != boots[0].name {
+		if o.boot != "" && b.name != o.boot {
 			continue
 		}
 		if o.run != "" {
