@@ -95,16 +95,29 @@ type symbol struct {
 
 func (t symbolTable) len() int { return len(t.entries) / symbolSize }
 
+// isFunc reports whether symbol i is a function.
+func (t symbolTable) isFunc(i int) bool {
+	typ := elf.ST_TYPE(t.entries[i*symbolSize+4])
+	return typ == elf.STT_FUNC || typ == elf.STT_GNU_IFUNC
+}
+
+// at gives symbol i without its name.
 func (t symbolTable) at(i int) symbol {
 	e := t.entries[i*symbolSize : (i+1)*symbolSize]
-	s := symbol{
+	return symbol{
 		typ:     elf.ST_TYPE(e[4]),
 		bind:    elf.ST_BIND(e[4]),
 		section: elf.SectionIndex(binary.LittleEndian.Uint16(e[6:])),
 		value:   binary.LittleEndian.Uint64(e[8:]),
 		size:    binary.LittleEndian.Uint64(e[16:]),
 	}
-	if at := uint64(binary.LittleEndian.Uint32(e)); at < uint64(len(t.names)) {
+}
+
+// named gives symbol i with its name.
+func (t symbolTable) named(i int) symbol {
+	s := t.at(i)
+	at := uint64(binary.LittleEndian.Uint32(t.entries[i*symbolSize:]))
+	if at < uint64(len(t.names)) {
 		name := t.names[at:]
 		if end := strings.IndexByte(name, 0); end >= 0 {
 			s.name = unversioned(name[:end])
@@ -135,7 +148,7 @@ func (s symbol) address() (va uint64, ok bool) {
 
 func (t symbolTable) find(name string) (va uint64, ok bool) {
 	for i := range t.len() {
-		if s := t.at(i); s.name == name {
+		if s := t.named(i); s.name == name {
 			if va, ok := s.address(); ok {
 				return va, true
 			}
@@ -167,43 +180,50 @@ func readSymbolTables(f *elf.File) ([]symbolTable, error) {
 // chooseFuncs makes one list of all tables' functions, with the best name for
 // each address.
 func chooseFuncs(tables []symbolTable) []Func {
-	type candidate struct {
-		Func
-		rank int
+	type key struct { // small, since sorting is most of the work
+		addr         uint64
+		table, index uint32
 	}
-	var all []candidate
+	total := 0
 	for _, t := range tables {
+		total += t.len()
+	}
+	keys := make([]key, 0, total)
+	for at, t := range tables {
 		for i := range t.len() {
-			s := t.at(i)
-			if s.typ != elf.STT_FUNC && s.typ != elf.STT_GNU_IFUNC || s.name == "" {
+			if !t.isFunc(i) {
 				continue
 			}
-			if va, ok := s.address(); ok {
-				all = append(all, candidate{Func{s.name, va, s.size}, s.rank()})
+			if va, ok := t.at(i).address(); ok {
+				keys = append(keys, key{va, uint32(at), uint32(i)})
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b candidate) int {
-		if a.Addr != b.Addr {
-			return cmp.Compare(a.Addr, b.Addr)
+	slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(a.addr, b.addr) })
+	funcs := make([]Func, 0, len(keys))
+	for len(keys) > 0 {
+		best := tables[keys[0].table].named(int(keys[0].index))
+		size := best.size
+		n := 1
+		for ; n < len(keys) && keys[n].addr == keys[0].addr; n++ {
+			s := tables[keys[n].table].named(int(keys[n].index))
+			size = max(size, s.size)
+			if s.better(best) {
+				best = s
+			}
 		}
-		if a.rank != b.rank {
-			return cmp.Compare(a.rank, b.rank)
+		if best.name != "" {
+			funcs = append(funcs, Func{best.name, best.value, size})
 		}
-		if len(a.Name) != len(b.Name) {
-			return cmp.Compare(len(a.Name), len(b.Name))
-		}
-		return cmp.Compare(a.Name, b.Name)
-	})
-	funcs := make([]Func, 0, len(all))
-	for _, c := range all {
-		if n := len(funcs); n > 0 && funcs[n-1].Addr == c.Addr {
-			funcs[n-1].Size = max(funcs[n-1].Size, c.Size)
-			continue
-		}
-		funcs = append(funcs, c.Func)
+		keys = keys[n:]
 	}
 	return funcs
+}
+
+// better orders the names of one address: by rank, then the shorter.
+func (s symbol) better(than symbol) bool {
+	order := cmp.Or(cmp.Compare(s.rank(), than.rank()), cmp.Compare(len(s.name), len(than.name)), cmp.Compare(s.name, than.name))
+	return order < 0
 }
 
 // rank orders names of one address: what is exported before what is local, then
@@ -212,6 +232,9 @@ func chooseFuncs(tables []symbolTable) []Func {
 func (s symbol) rank() int {
 	underscores := len(s.name) - len(strings.TrimLeft(s.name, "_"))
 	rank := min(underscores, 9) * 2
+	if s.name == "" {
+		rank += 1000
+	}
 	if s.bind == elf.STB_LOCAL {
 		rank += 100
 	}

@@ -8,7 +8,9 @@ const liveSteps = 512
 
 // LiveIn gives those registers of the mask regs (bit n is xn) that code may read
 // before it writes them. It follows both ways of conditional branches, and stops
-// at calls, at the end of code and at instructions it does not know.
+// at calls, at the end of code and at instructions it does not know. After a
+// conditional branch only saving on the stack counts as reading: compilers let
+// a path that is never taken read what was never written.
 //
 // It finds functions that do not keep to AAPCS64, where x9 to x17 hold nothing
 // at the entry: clang's preserve_most saves those of them that it uses, and
@@ -17,20 +19,25 @@ const liveSteps = 512
 func LiveIn(code []uint32, regs uint32) uint32 {
 	var live uint32
 	type start struct {
-		at      uint64
-		written uint32
+		at       uint64
+		written  uint32
+		branched bool // a conditional branch leads here
 	}
 	var pendingSpace, seenSpace [16]start // keep the usual function off the heap
 	pending := pendingSpace[:0]
 	seen := seenSpace[:0] // branch targets, and what is written on every way there so far
 	steps := liveSteps
 	for next := (start{}); ; {
-		at, written := next.at, next.written
+		at, written, branched := next.at, next.written, next.branched
 		for ; at < uint64(len(code)) && steps > 0 && regs&^(live|written) != 0; at++ {
 			steps--
 			insn := code[at]
 			use := usesOf(insn)
-			live |= use.reads & regs &^ written
+			reads := use.reads
+			if branched {
+				reads = savedBy(insn)
+			}
+			live |= reads & regs &^ written
 			written |= use.writes
 			if use.flow == stops {
 				break
@@ -38,16 +45,19 @@ func LiveIn(code []uint32, regs uint32) uint32 {
 			if use.flow == falls {
 				continue
 			}
+			branched = branched || use.flow == branches
 			target, _ := BranchTarget(at*InsnSize, insn)
 			target /= InsnSize
 			if target < uint64(len(code)) {
 				i := slices.IndexFunc(seen, func(s start) bool { return s.at == target })
 				if i < 0 {
 					i = len(seen)
-					seen = append(seen, start{target, ^uint32(0)})
+					seen = append(seen, start{target, ^uint32(0), true})
 				}
-				if fewer := seen[i].written & written; fewer != seen[i].written {
+				fewer := seen[i].written & written
+				if fewer != seen[i].written || seen[i].branched && !branched {
 					seen[i].written = fewer
+					seen[i].branched = seen[i].branched && branched
 					pending = append(pending, seen[i])
 				}
 			}
@@ -94,6 +104,22 @@ func usesOf(insn uint32) uses {
 		return vectorUses(insn)
 	}
 	return uses{flow: stops} // reserved, SME, SVE
+}
+
+// savedBy gives the registers that an instruction saves on the stack: str, stur
+// and stp with sp as the base.
+func savedBy(insn uint32) uint32 {
+	const sp = 31
+	if field(insn, 5, 5) != sp {
+		return 0
+	}
+	switch {
+	case insn&0x3bc00000 == 0x39000000 && insn>>26&1 == 0, // str, unsigned offset
+		insn&0x3be00000 == 0x38000000 && insn>>26&1 == 0, // stur; str with writeback
+		insn&0x3e400000 == 0x28000000:                    // stp, stnp
+		return usesOf(insn).reads
+	}
+	return 0
 }
 
 func rd(insn uint32) uint32  { return bit(insn) }

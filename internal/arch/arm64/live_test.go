@@ -59,9 +59,21 @@ func TestLiveIn(t *testing.T) {
 		{"written on one of two ways", []uint32{
 			0xb4000040, // cbz x0, #8
 			0xd2800029, // mov x9, #1
-			0x8b090000, // add x0, x0, x9
+			0xf90007e9, // str x9, [sp, #8]
 			0xd65f03c0, // ret
 		}, 0x200},
+		{"never written on a path that is never taken", []uint32{
+			0xb4000040, // cbz x0, #8
+			0xd2800029, // mov x9, #1
+			0x8b090000, // add x0, x0, x9
+			0xd65f03c0, // ret
+		}, 0},
+		{"a branch to what is jumped to as well", []uint32{
+			0xb4000040, // cbz x0, #8
+			0x14000001, // b #4
+			0xf9000009, // str x9, [x0]
+			0xa9002be9, // stp x9, x10, [sp]
+		}, 0x600},
 		{"a jump backwards", []uint32{
 			0x14000003, // b #12
 			0x8b0a0000, // add x0, x0, x10
@@ -103,4 +115,27 @@ func FuzzLiveIn(f *testing.F) {
 			t.Errorf("LiveIn(%08x, %#x) = %#x: not asked for", code, mask, live)
 		}
 	})
+}
+
+func TestSavedBy(t *testing.T) {
+	for _, c := range []struct {
+		insn uint32
+		want uint32
+	}{
+		{0xf90007e9, regs(9)},     // str x9, [sp, #8]
+		{0xf81f0fe9, regs(9)},     // str x9, [sp, #-16]!
+		{0xf81f83e9, regs(9)},     // stur x9, [sp, #-8]
+		{0xa9002be9, regs(9, 10)}, // stp x9, x10, [sp]
+		{0xa9bd2be9, regs(9, 10)}, // stp x9, x10, [sp, #-48]!
+		{0xf94007e9, 0},           // ldr x9, [sp, #8]
+		{0xa9402be9, 0},           // ldp x9, x10, [sp]
+		{0xfd0007e9, 0},           // str d9, [sp, #8]
+		{0x6d002be9, 0},           // stp d9, d10, [sp]
+		{0xf9000409, 0},           // str x9, [x0, #8]
+		{0x910003e9, 0},           // mov x9, sp
+	} {
+		if got := savedBy(c.insn); got != c.want {
+			t.Errorf("savedBy(%08x) = %#x, want %#x", c.insn, got, c.want)
+		}
+	}
 }
