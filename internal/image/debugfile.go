@@ -87,7 +87,11 @@ func debugLink(f *elf.File) (name string, sum uint32) {
 // tryDebugFile opens a debug file if it is the right one: the same build-id, or,
 // where there are none to compare, the checksum.
 func tryDebugFile(sysroot, name, buildID string, sum *uint32) *debugFile {
-	file, err := os.Open(filepath.Join(sysroot, name))
+	at := filepath.Join(sysroot, name)
+	if info, err := os.Stat(at); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	file, err := os.Open(at)
 	if err != nil {
 		return nil
 	}

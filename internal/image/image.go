@@ -87,13 +87,19 @@ func (e *MachineError) Error() string {
 
 // Open reads the object at path. The caller has to Close it.
 func Open(path string, o Options) (*Image, error) {
-	f, err := os.Open(filepath.Join(o.Sysroot, path))
+	file := filepath.Join(o.Sysroot, path)
+	// Looked at before it is opened: processes map devices too, and to open one
+	// may wait or do something.
+	info, err := os.Stat(file)
 	if err != nil {
 		return nil, fmt.Errorf("open image: %w", err)
 	}
-	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
-		err := fmt.Errorf("open image %s: %w", path, ErrNotELF)
-		return nil, errors.Join(err, f.Close())
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("open image %s: %w", path, ErrNotELF)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("open image: %w", err)
 	}
 	im, err := New(f, path, o)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"path"
+	"strings"
 
 	"nopal/internal/arch/arm64"
 )
@@ -305,10 +306,20 @@ func (im *Image) withoutSite(code *code) []Untraceable {
 			continue
 		}
 		reason := "no NOPs at its entry: compile with -fpatchable-function-entry=2"
-		if !code.contains(f.Addr) {
+		switch {
+		case !code.contains(f.Addr):
 			reason = "its symbol points at no code"
+		case isCold(f.Name):
+			reason = "not a function of its own: the part of one that is seldom run"
 		}
 		out = append(out, Untraceable{i, reason})
 	}
 	return out
+}
+
+// isCold recognises the names that compilers give to the part of a function that
+// they move out of it: foo.cold, foo.cold.1.
+func isCold(name string) bool {
+	_, suffix, found := strings.Cut(name, ".cold")
+	return found && strings.Trim(suffix, ".0123456789") == ""
 }

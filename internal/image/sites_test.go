@@ -44,6 +44,7 @@ func TestSites(t *testing.T) {
 			bti: []string{"exported", "tail_caller", "through_pointer", "main"}},
 		{name: "BTI 4,2", compiler: gcc, flags: "-fpatchable-function-entry=4,2 -mbranch-protection=standard", before: 2,
 			bti: []string{"exported", "tail_caller", "through_pointer", "main"}},
+		{name: "PAC without BTI", compiler: gcc, flags: "-fpatchable-function-entry=2 -mbranch-protection=pac-ret+leaf"},
 		{name: "sections dropped", compiler: gcc,
 			flags: "-fpatchable-function-entry=2 -ffunction-sections -Wl,--gc-sections -no-pie"},
 		{name: "sections dropped, text at the header", compiler: gcc,
@@ -162,21 +163,25 @@ func TestNopPairs(t *testing.T) {
 
 // TestSeveralTables has two sections of the one name, with odd entries.
 func TestSeveralTables(t *testing.T) {
-	path := build(t, gcc, "second_table.S", "-nostdlib", "-static")
-	im := open(t, rewrite(t, path, "--rename-section", "other_table="+tableSection))
 	want := []struct{ name, reason string }{
 		{"_start", ""},
 		{"second", ""},
 		{"object+0x", "not aligned"},
 		{"bare", "no NOPs"},
 	}
-	if len(im.Sites()) != len(want) {
-		t.Fatalf("sites %+v, want %d", im.Sites(), len(want))
-	}
-	for i, s := range im.Sites() {
-		if !strings.HasPrefix(im.SiteName(s), want[i].name) || !strings.Contains(s.Reason, want[i].reason) ||
-			(s.Reason == "") != (want[i].reason == "") {
-			t.Errorf("site %d is %+v of %s, want %s with reason %q", i, s, im.SiteName(s), want[i].name, want[i].reason)
+	// In the library the table refers to symbols, which the loader looks up.
+	for _, flag := range []string{"-static", "-shared"} {
+		path := build(t, gcc, "second_table.S", "-nostdlib", flag)
+		im := open(t, rewrite(t, path, "--rename-section", "other_table="+tableSection))
+		if len(im.Sites()) != len(want) {
+			t.Errorf("%s: sites %+v, want %d", flag, im.Sites(), len(want))
+			continue
+		}
+		for i, s := range im.Sites() {
+			if !strings.HasPrefix(im.SiteName(s), want[i].name) || !strings.Contains(s.Reason, want[i].reason) ||
+				(s.Reason == "") != (want[i].reason == "") {
+				t.Errorf("%s: site %d is %+v of %s, want %s with reason %q", flag, i, s, im.SiteName(s), want[i].name, want[i].reason)
+			}
 		}
 	}
 }
@@ -222,6 +227,16 @@ func TestUntraceable(t *testing.T) {
 	for _, name := range fixtureFuncs {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s is not among the untraceable", name)
+		}
+	}
+}
+
+func TestIsCold(t *testing.T) {
+	for name, want := range map[string]bool{
+		"sort.cold": true, "sort.cold.1": true, "_ZN1aC2Ev.cold": true, "sort.part.0": false, "scold": false, "a.colder": false, "a.cold.b": false,
+	} {
+		if got := isCold(name); got != want {
+			t.Errorf("isCold(%s) = %v", name, got)
 		}
 	}
 }
