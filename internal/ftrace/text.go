@@ -1,7 +1,9 @@
 package ftrace
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -42,22 +44,21 @@ func (t LiveText) Store(addr uint64, insn uint32) error {
 // kernel's page size.
 const batchPage = 4096
 
-// BatchText collects changes and writes them a page at a time, for targets whose
-// threads are stopped: the time they stand still is the number of pages, not of
-// sites. Pages are written by rising address, so a site's slot 1 is never behind
-// its slot 2.
+// BatchText collects changes while threads may run, and writes them a page at a
+// time when they are stopped: the time for which they stand still is the number of
+// pages, not of sites.
 type BatchText struct {
-	Memory Memory
-	pages  map[uint64]*[batchPage]byte
-	dirty  map[uint64]bool
-	last   uint64
-	lastP  *[batchPage]byte
+	Memory  Memory
+	pages   map[uint64]*[batchPage]byte
+	last    uint64
+	lastP   *[batchPage]byte
+	changes []change
 }
 
-// Prefetch reads pages ahead, while the threads still run.
-func (t *BatchText) Prefetch(addr uint64) error {
-	_, err := t.page(addr)
-	return err
+// change is an instruction to be replaced.
+type change struct {
+	addr     uint64
+	old, new uint32
 }
 
 func (t *BatchText) page(addr uint64) (*[batchPage]byte, error) {
@@ -73,7 +74,6 @@ func (t *BatchText) page(addr uint64) (*[batchPage]byte, error) {
 		}
 		if t.pages == nil {
 			t.pages = map[uint64]*[batchPage]byte{}
-			t.dirty = map[uint64]bool{}
 		}
 		t.pages[base] = p
 	}
@@ -81,7 +81,7 @@ func (t *BatchText) page(addr uint64) (*[batchPage]byte, error) {
 	return p, nil
 }
 
-// Load reads the instruction at addr.
+// Load reads the instruction at addr as it will be.
 func (t *BatchText) Load(addr uint64) (uint32, error) {
 	p, err := t.page(addr)
 	if err != nil {
@@ -96,29 +96,57 @@ func (t *BatchText) Store(addr uint64, insn uint32) error {
 	if err != nil {
 		return err
 	}
-	binary.LittleEndian.PutUint32(p[addr%batchPage:], insn)
-	t.dirty[addr&^(batchPage-1)] = true
+	at := p[addr%batchPage:]
+	t.changes = append(t.changes, change{addr, binary.LittleEndian.Uint32(at), insn})
+	binary.LittleEndian.PutUint32(at, insn)
 	return nil
 }
 
-// Flush writes what was changed, contiguous pages in one call.
+// Flush writes what was changed. Pages are read again first, so what others have
+// changed meanwhile (a debugger's breakpoint) stays; where that is one of our
+// instructions it is left alone, and the error names it. Pages are written by rising
+// address, so a site's slot 1 is never behind its slot 2.
 func (t *BatchText) Flush() error {
-	bases := make([]uint64, 0, len(t.dirty))
-	for b := range t.dirty {
-		bases = append(bases, b)
-	}
-	slices.Sort(bases)
-	var run []byte
-	for i := 0; i < len(bases); {
-		start := bases[i]
-		run = run[:0]
-		for ; i < len(bases) && bases[i] == start+uint64(len(run)) && len(run) < 1<<20; i++ {
-			run = append(run, t.pages[bases[i]][:]...)
+	const most = 1 << 20 // bytes written at once
+	slices.SortStableFunc(t.changes, func(a, b change) int { return cmp.Compare(a.addr, b.addr) })
+	var errs []error
+	for i := 0; i < len(t.changes); {
+		start := t.changes[i].addr &^ (batchPage - 1)
+		end := start
+		j := i
+		for ; j < len(t.changes); j++ {
+			page := t.changes[j].addr &^ (batchPage - 1)
+			if page > end || page+batchPage-start > most {
+				break
+			}
+			end = page + batchPage
 		}
-		if _, err := t.Memory.WriteAt(run, int64(start)); err != nil {
-			return fmt.Errorf("write text at %#x: %w", start, err)
+		if err := t.flushRun(start, end, t.changes[i:j]); err != nil {
+			errs = append(errs, err)
 		}
+		i = j
 	}
-	clear(t.dirty)
-	return nil
+	t.changes = nil
+	return errors.Join(errs...)
+}
+
+// flushRun writes the changes in [start, end).
+func (t *BatchText) flushRun(start, end uint64, changes []change) error {
+	run := make([]byte, end-start)
+	if _, err := t.Memory.ReadAt(run, int64(start)); err != nil {
+		return fmt.Errorf("read text at %#x: %w", start, err)
+	}
+	var errs []error
+	for _, c := range changes {
+		at := run[c.addr-start:]
+		if found := binary.LittleEndian.Uint32(at); found != c.old {
+			errs = append(errs, &arm64.MismatchError{Op: "write text", Site: c.addr, Addr: c.addr, Expected: c.old, Found: found})
+			continue
+		}
+		binary.LittleEndian.PutUint32(at, c.new)
+	}
+	if _, err := t.Memory.WriteAt(run, int64(start)); err != nil {
+		errs = append(errs, fmt.Errorf("write text at %#x: %w", start, err))
+	}
+	return errors.Join(errs...)
 }

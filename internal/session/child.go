@@ -22,7 +22,7 @@ func (t *target) child(p *tracee.Process) *target {
 	c := &target{
 		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
 		objects: map[key]*object{}, skipped: maps.Clone(t.skipped), table: &ftrace.Table{}, op: t.op, index: t.index,
-		hook: t.hook, rdebug: t.rdebug,
+		hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug,
 	}
 	// The table can take ops: t's has taken the same.
 	_, _ = c.table.Register(c.op)

@@ -24,10 +24,12 @@ const (
 // loaderWait bounds how long the loader's thread waits for us after a dlopen.
 const loaderWait = 2 * time.Second
 
-// install makes the stopped target record the objects that plan found. On an error
-// the target may be left with mappings of ours, which remove takes away; no
-// instruction has been changed unless the error says so.
-func (t *target) install(ctx context.Context, objects []*object) error {
+// install makes the stopped target record the objects that plan found. Between
+// mapping memory and writing instructions resume and stop, if not nil, let the
+// threads run: what takes long is done there. On an error the target may be left
+// with mappings of ours, which remove takes away; no instruction has been changed
+// unless the error says so.
+func (t *target) install(ctx context.Context, objects []*object, resume, stop func() error) error {
 	if err := t.makeRing(ctx); err != nil {
 		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
@@ -38,19 +40,39 @@ func (t *target) install(ctx context.Context, objects []*object) error {
 	if err := t.islands(objects, mmap); err != nil {
 		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
-	if err := t.write(t.all()); err != nil {
-		return err
-	}
-	if err := t.prepareStopped(objects); err != nil {
-		return err
-	}
-	if err := t.installHook(mmap); err != nil {
+	if err := t.mapHook(mmap); err != nil {
 		// Libraries loaded later are not traced then; what runs now is.
 		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
 	}
+	if err := resume(); err != nil {
+		return err
+	}
+	if err := t.write(t.all()); err != nil {
+		return err
+	}
+	text, slot2, err := t.prepare(objects)
+	if err != nil {
+		return err
+	}
+	if err := stop(); err != nil {
+		return err
+	}
+	if err := t.moveBack(slot2); err != nil {
+		return err
+	}
 	t.installed = true
+	t.setLive(1)
+	if err := t.putHook(); err != nil {
+		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
+	}
+	if err := text.Flush(); err != nil {
+		t.rec.warn("process %d: not traced: %v", t.pid, err)
+	}
 	return nil
 }
+
+// standing is for install in a target that must not run meanwhile.
+func standing() error { return nil }
 
 func (t *target) all() []*object {
 	list := make([]*object, 0, len(t.objects))
@@ -227,13 +249,14 @@ func (t *target) journal(objects []*object) error {
 	return t.ring.AddJournal(entries)
 }
 
-// prepareStopped writes both slots of the objects' sites. Threads that stand
-// between them, or will when a signal handler returns, are first moved back to
-// slot 1, which is a NOP still: so nobody arrives at slot 2 with a stale x9, even
-// if we are killed here.
-func (t *target) prepareStopped(objects []*object) error {
+// prepare works out what is to be written at the objects' sites, and notes it in the
+// journal. It returns the addresses of slot 2 of the sites too: a thread that stands
+// there, or will when a signal handler returns, has to be moved back to slot 1, which
+// is a NOP still, before slot 1 is written. So nobody arrives at slot 2 with a stale
+// x9, even if nopal is killed in between.
+func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool, error) {
 	if err := t.journal(objects); err != nil {
-		return err
+		return nil, nil, err
 	}
 	slot2 := map[uint64]bool{}
 	text := &ftrace.BatchText{Memory: t.mem}
@@ -253,10 +276,7 @@ func (t *target) prepareStopped(objects []*object) error {
 			t.rec.warn("not traced: %v", err)
 		}
 	}
-	if err := t.moveBack(slot2); err != nil {
-		return err
-	}
-	return text.Flush()
+	return text, slot2, nil
 }
 
 // moveBack sets every pc that stands at slot 2 of a site back to its slot 1.
@@ -287,26 +307,6 @@ func (t *target) moveBack(slot2 map[uint64]bool) error {
 		}
 	}
 	return nil
-}
-
-// prepareUnused writes the sites of objects that no thread runs yet.
-func (t *target) prepareUnused(objects []*object) error {
-	if err := t.journal(objects); err != nil {
-		return err
-	}
-	text := &ftrace.BatchText{Memory: t.mem}
-	for _, o := range objects {
-		if o.island == 0 {
-			continue
-		}
-		for _, err := range t.table.Prepare(text, o.traced) {
-			t.rec.warn("not traced: %v", err)
-		}
-		if err := t.table.Update(text, o.traced); err != nil {
-			t.rec.warn("not traced: %v", err)
-		}
-	}
-	return text.Flush()
 }
 
 // putSwitch makes callers in code take the slow path, which asks for the thread id.

@@ -86,27 +86,27 @@ func rdebugOf(pid int, mem *tracee.Memory) (uint64, error) {
 	return 0, nil
 }
 
-// installHook sends the loader's debugger hook to dlHook. The RET is not on the
-// list of instructions that may be replaced while others run them, so all threads
-// are stopped here.
-func (t *target) installHook(mmap remoteMap) error {
+// mapHook finds the RET of the loader's debugger hook and maps an island near it.
+func (t *target) mapHook(mmap remoteMap) error {
 	if t.rdebug == 0 {
 		return nil
 	}
 	brk, err := t.mem.ReadUint64(t.rdebug + rdebugBrk)
-	if err != nil || brk == 0 {
-		return fmt.Errorf("read r_debug: no hook address: %w", err)
+	if err != nil {
+		return fmt.Errorf("read r_debug: %w", err)
+	}
+	if brk == 0 {
+		return nil // the loader has not got that far; a static program's never does
 	}
 	text := ftrace.LiveText{Memory: t.mem}
 	ret := uint64(0)
-	for a := brk; a < brk+4*4; a += 4 {
+	for a := brk; a < brk+4*4 && ret == 0; a += 4 {
 		insn, err := text.Load(a)
 		if err != nil {
 			return err
 		}
 		if insn == retX30 {
 			ret = a
-			break
 		}
 	}
 	if ret == 0 {
@@ -127,22 +127,35 @@ func (t *target) installHook(mmap remoteMap) error {
 	if err := mmap(addr, size, protReadExec, mapIsland, -1); err != nil {
 		return err
 	}
-	o := &object{traced: &ftrace.Object{}}
-	if err := t.fillIsland(o, addr); err != nil {
+	if err := t.fillIsland(&object{traced: &ftrace.Object{}}, addr); err != nil {
 		return err
 	}
-	branch, err := arm64.EncodeB(ret, addr+t.blob.DLHook)
-	if err != nil {
-		return err
-	}
-	if err := t.ring.AddJournal([]ring.JournalEntry{{Addr: ret, Old: [2]uint32{retX30, 0}}}); err != nil {
-		return err
-	}
-	if err := text.Store(ret, branch); err != nil {
+	if t.hookCall, err = arm64.EncodeB(ret, addr+t.blob.DLHook); err != nil {
 		return err
 	}
 	t.hook = ret
 	return nil
+}
+
+// putHook sends the loader's debugger hook to dlHook. The RET is not on the list of
+// instructions that may be replaced while others run them, so all threads are
+// stopped here.
+func (t *target) putHook() error {
+	if t.hook == 0 {
+		return nil
+	}
+	if err := t.ring.AddJournal([]ring.JournalEntry{{Addr: t.hook, Old: [2]uint32{retX30, 0}}}); err != nil {
+		return err
+	}
+	text := ftrace.LiveText{Memory: t.mem}
+	insn, err := text.Load(t.hook)
+	if err != nil {
+		return err
+	}
+	if insn != retX30 {
+		return fmt.Errorf("the loader's debugger hook has changed: %08x at %#x", insn, t.hook)
+	}
+	return text.Store(t.hook, t.hookCall)
 }
 
 // setLive tells the loader's hook whether there is anybody to wait for.
@@ -178,7 +191,11 @@ func (t *target) prepareLoaded(ticket uint64) error {
 	if err := t.write(t.all()); err != nil {
 		return err
 	}
-	return t.prepareUnused(fresh)
+	text, _, err := t.prepare(fresh) // nobody runs there yet
+	if err != nil {
+		return err
+	}
+	return text.Flush()
 }
 
 // mmapByLoader has the thread that waits in the hook map memory.

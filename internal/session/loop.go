@@ -176,10 +176,11 @@ func (s *session) program(ctx context.Context, p *tracee.Process) (*target, erro
 
 // begin makes a target of a process that is stopped before its first instruction.
 func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error) {
-	t, err := newTarget(s.rec, p)
+	t, err := newTarget(s.rec, p.Pid(), p.Memory())
 	if err != nil {
 		return nil, err
 	}
+	t.attach(p)
 	if err := s.rec.process(t); err != nil {
 		return nil, err
 	}
@@ -199,11 +200,7 @@ func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error)
 			return t, err // nothing to trace, now or later
 		}
 	}
-	if err := t.install(ctx, objects); err != nil {
-		return t, err
-	}
-	t.setLive(1)
-	return t, nil
+	return t, t.install(ctx, objects, standing, standing)
 }
 
 // born makes a target of a child that is stopped at its birth.

@@ -20,6 +20,7 @@ type object struct {
 	index      uint64 // of the code position at start; 0: none given yet
 	island     uint64 // address of its copy of the entry code; 0: none
 	traced     *ftrace.Object
+	wanted     int  // sites that an ops wanted when it was found
 	written    bool // its range stands in the recording
 }
 

@@ -159,27 +159,20 @@ func leftovers(ctx context.Context, o Options, pid int) error {
 
 // attached installs in a running process and records it.
 func (s *session) attached(ctx context.Context, pid int) (string, error) {
-	p, err := s.tr.Attach(ctx, pid, tracee.Options{Follow: s.follow})
+	t, err := s.installRunning(ctx, pid)
 	if err != nil {
-		return "error", err
-	}
-	t, err := s.installRunning(ctx, p)
-	if err != nil {
-		if e := p.Detach(context.WithoutCancel(ctx)); e != nil && !notThere(e) {
-			err = errors.Join(err, e)
-		}
 		return "error", err
 	}
 	s.main = t
 	var ended chan struct{}
 	if s.follow {
-		err = p.Resume()
+		err = t.p.Resume()
 	} else {
 		t.attached = false
-		err = p.Detach(ctx)
+		err = t.p.Detach(ctx)
 		ended = make(chan struct{})
 		go func() {
-			if _, err := p.WaitExit(ctx); err == nil {
+			if _, err := t.p.WaitExit(ctx); err == nil {
 				close(ended)
 			}
 		}()
@@ -196,16 +189,22 @@ func (s *session) attached(ctx context.Context, pid int) (string, error) {
 	return reason, err
 }
 
-func (s *session) installRunning(ctx context.Context, p *tracee.Process) (*target, error) {
-	t, err := newTarget(s.rec, p)
+// installRunning makes a target of a running process. All that takes long is done
+// while its threads run: they stand still twice, to map memory and to write the
+// instructions.
+func (s *session) installRunning(ctx context.Context, pid int) (t *target, err error) {
+	if err := tracee.Check(pid); err != nil {
+		return nil, err
+	}
+	mem, err := tracee.OpenMemory(pid)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.rec.process(t); err != nil {
+	defer func() { err = errors.Join(err, mem.Close()) }()
+	if t, err = newTarget(s.rec, pid, mem); err != nil {
 		return nil, err
 	}
-	objects, err := t.plan()
-	if err != nil {
+	if _, err := t.plan(); err != nil {
 		return nil, err
 	}
 	if err := s.rec.checkFilter(false); err != nil {
@@ -214,18 +213,41 @@ func (s *session) installRunning(ctx context.Context, p *tracee.Process) (*targe
 	if s.rec.sites == 0 {
 		return nil, &NoSitesError{t.name()}
 	}
-	s.targets[t.pid] = t
-	if err := t.install(ctx, objects); err != nil {
-		if t.ring != nil {
-			r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
-			if _, e := r.finish(context.WithoutCancel(ctx), p); e != nil && !notThere(e) {
-				err = errors.Join(err, e)
-			}
-			err = errors.Join(err, t.closeRing())
-		}
-		delete(s.targets, t.pid)
+	p, err := s.tr.Attach(ctx, pid, tracee.Options{Follow: s.follow})
+	if err != nil {
 		return nil, err
 	}
-	t.setLive(1)
-	return t, nil
+	t.attach(p)
+	if err = s.rec.process(t); err == nil {
+		s.targets[t.pid] = t
+		// What it has loaded or unloaded since the first plan.
+		if _, err = t.plan(); err == nil {
+			err = t.install(ctx, t.all(), p.Resume, func() error { return p.Stop(ctx) })
+		}
+	}
+	if err == nil {
+		return t, nil
+	}
+	return nil, s.giveUp(context.WithoutCancel(ctx), t, err)
+}
+
+// giveUp takes back what an installation that failed has done so far.
+func (s *session) giveUp(ctx context.Context, t *target, why error) error {
+	delete(s.targets, t.pid)
+	errs := []error{why}
+	if t.ring != nil {
+		err := t.p.Stop(ctx)
+		if err == nil {
+			r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
+			_, err = r.finish(ctx, t.p)
+		}
+		errs = append(errs, err, t.closeRing())
+	}
+	errs = append(errs, t.p.Detach(ctx))
+	for i := 1; i < len(errs); i++ {
+		if errs[i] != nil && notThere(errs[i]) {
+			errs[i] = nil
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -34,7 +34,6 @@ type recorder struct {
 
 	candidates []*object // all that was offered to the filter
 	sites      int       // that can be traced, in all of them
-	wanted     int
 	warnings   []string
 }
 
@@ -148,7 +147,7 @@ func (r *recorder) warn(format string, args ...any) {
 }
 
 // saw remembers an object that was offered to the filter.
-func (r *recorder) saw(o *object, wanted int) {
+func (r *recorder) saw(o *object) {
 	n := 0
 	for i := range o.traced.Records {
 		if o.traced.Records[i].Reason == "" {
@@ -159,7 +158,6 @@ func (r *recorder) saw(o *object, wanted int) {
 		r.candidates = append(r.candidates, o)
 	}
 	r.sites += n
-	r.wanted += wanted
 }
 
 // checkFilter returns an error for a pattern that has matched nothing. Patterns that

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
@@ -28,15 +27,16 @@ type target struct {
 	mem      *tracee.Memory
 	attached bool // ptraced
 
-	blob    entry.Blob
-	page    uint64
-	objects map[key]*object
-	table   *ftrace.Table
-	op      *ftrace.Ops
-	index   uint64 // next free code position
-	skipped map[key]bool
-	hook    uint64 // the loader's RET that goes to us; 0: none
-	rdebug  uint64
+	blob     entry.Blob
+	page     uint64
+	objects  map[key]*object
+	table    *ftrace.Table
+	op       *ftrace.Ops
+	index    uint64 // next free code position
+	skipped  map[key]bool
+	hook     uint64 // the loader's RET that goes to us; 0: none
+	hookCall uint32 // the branch written there
+	rdebug   uint64
 
 	installed   bool
 	ring        *ring.Ring
@@ -49,18 +49,18 @@ type target struct {
 	ended       bool // its threads are gone
 }
 
-// newTarget plans nothing yet.
-func newTarget(rec *recorder, p *tracee.Process) (*target, error) {
+// newTarget plans nothing yet. mem is the process's memory; p is set when it is attached.
+func newTarget(rec *recorder, pid int, mem *tracee.Memory) (*target, error) {
 	blob, err := entry.Load()
 	if err != nil {
 		return nil, err
 	}
-	aux, err := tracee.Auxv(p.Pid())
+	aux, err := tracee.Auxv(pid)
 	if err != nil {
 		return nil, err
 	}
 	t := &target{
-		rec: rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: blob, page: aux.PageSize(),
+		rec: rec, pid: pid, mem: mem, blob: blob, page: aux.PageSize(),
 		objects: map[key]*object{}, skipped: map[key]bool{}, table: &ftrace.Table{}, index: entry.FirstIndex,
 	}
 	t.op = rec.ops()
@@ -68,6 +68,11 @@ func newTarget(rec *recorder, p *tracee.Process) (*target, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// attach makes p the target's process under control.
+func (t *target) attach(p *tracee.Process) {
+	t.p, t.mem, t.attached = p, p.Memory(), true
 }
 
 // plan finds the objects that are mapped now and forgets those that are not. It
@@ -85,9 +90,9 @@ func (t *target) plan() ([]*object, error) {
 			continue
 		}
 		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records()}
-		wanted := t.table.Add(o.traced)
-		t.rec.saw(o, wanted)
-		if wanted == 0 && !t.rec.o.Stack {
+		o.wanted = t.table.Add(o.traced)
+		t.rec.saw(o)
+		if o.wanted == 0 && !t.rec.o.Stack {
 			t.table.Remove(o.traced)
 			t.skipped[o.key()] = true
 			continue
@@ -99,7 +104,7 @@ func (t *target) plan() ([]*object, error) {
 			continue
 		}
 		t.objects[o.key()] = o
-		if wanted > 0 {
+		if o.wanted > 0 {
 			fresh = append(fresh, o)
 		}
 	}
@@ -163,7 +168,7 @@ type remoteMap func(addr, size uint64, prot, flags, fd int) error
 func (t *target) islands(objects []*object, mmap remoteMap) error {
 	size := (uint64(len(t.blob.Code)) + t.page - 1) &^ (t.page - 1)
 	for _, o := range objects {
-		if o.island != 0 {
+		if o.island != 0 || o.wanted == 0 {
 			continue
 		}
 		maps, err := tracee.Maps(t.pid)
@@ -251,16 +256,4 @@ func (t *target) name() string {
 		return filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
 	}
 	return fmt.Sprintf("process %d", t.pid)
-}
-
-// stopped runs f while all threads of the attached target are stopped.
-func (t *target) stopped(ctx context.Context, f func() error) error {
-	if err := t.p.Stop(ctx); err != nil {
-		return err
-	}
-	err := f()
-	if e := t.p.Resume(); err == nil && e != nil && !notThere(e) {
-		err = e
-	}
-	return err
 }

@@ -30,6 +30,15 @@ func (t *Tracer) Attach(ctx context.Context, pid int, o Options) (*Process, erro
 	return p, nil
 }
 
+// Check returns the error that Attach would return for what can be seen from outside:
+// no such process, not ours to trace, traced already, of another architecture.
+func Check(pid int) error {
+	if err := attachable(pid); err != nil {
+		return fmt.Errorf("attach to process %d: %w", pid, err)
+	}
+	return nil
+}
+
 func (t *Tracer) attach(ctx context.Context, pid int, o Options) (*Process, error) {
 	if err := attachable(pid); err != nil {
 		return nil, err
