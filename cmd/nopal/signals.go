@@ -4,12 +4,9 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"nopal/internal/session"
-	"nopal/internal/tracee"
 )
 
 // catch is signal.Notify for those of the signals that nopal was not started with ignored: under nohup, or as a job of a script, a
@@ -34,39 +31,26 @@ func recordCommand(o session.Options, argv []string) (session.Result, error) {
 	catch(forwarded, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 	defer signal.Stop(forwarded)
+	started := make(chan int, 1)
+	o.Started = func(pid int) { started <- pid }
 	go func() {
+		var command int
 		for {
 			select {
 			case <-ctx.Done():
 				return
+			case command = <-started:
 			case s := <-forwarded:
-				if !forward(s.(syscall.Signal)) {
+				if command == 0 {
 					cancel() // there is no command yet
+				} else {
+					// An error says that it has ended, which the session sees too.
+					_ = syscall.Kill(command, s.(syscall.Signal))
 				}
 			}
 		}
 	}()
 	return session.RecordCommand(ctx, o, argv)
-}
-
-// forward hands a signal on to the command, nopal's only child. It reports whether there was one.
-func forward(s syscall.Signal) bool {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return false
-	}
-	found := false
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue
-		}
-		// Whoever cannot be looked at has ended meanwhile, and was not ours: ours stays until we have waited for it.
-		if status, err := tracee.Status(pid); err == nil && status.PPid == os.Getpid() {
-			found = syscall.Kill(pid, s) == nil || found
-		}
-	}
-	return found
 }
 
 // recordPID records a running process until a signal asks to end.

@@ -34,6 +34,8 @@ type Options struct {
 	// Owner is who the recording shall belong to (under sudo, the caller);
 	// nil leaves it.
 	Owner *Owner
+	// Started, if not nil, is called with the pid of a launched command.
+	Started func(pid int)
 }
 
 // Owner is who a recording belongs to.

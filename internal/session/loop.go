@@ -31,6 +31,9 @@ type session struct {
 	exit    tracee.ExitStatus
 	exited  bool // the main process has ended
 
+	launched *tracee.Process // the command, if it is one
+	name     string          // and how it was called
+
 	dead map[threadKey]bool // threads that were gone at the last look
 }
 
@@ -289,14 +292,18 @@ func (s *session) finish(ctx context.Context, reason string) (Result, error) {
 			errs = append(errs, err)
 		}
 	}
+	if s.launched != nil && !s.exited {
+		// The recording is over, the command is not: nopal ends as it does.
+		if status, err := s.launched.WaitExit(ctx); err == nil {
+			s.exit, s.exited = status, true
+		}
+	}
 	s.tr.Close()
 	res, err := s.rec.end(reason)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	if s.exited {
-		res.Exit, res.HasExit = s.exit, s.main != nil && s.main.p.Launched()
-	}
+	res.Exit, res.HasExit = s.exit, s.exited && s.launched != nil
 	return res, errors.Join(errs...)
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"syscall"
 
 	"nopal/internal/tracee"
 )
@@ -24,6 +24,10 @@ func RecordCommand(ctx context.Context, o Options, argv []string) (Result, error
 		_, e := s.finish(ctx, "command not started")
 		return Result{}, errors.Join(&ExecError{Command: argv[0], Err: err, NotFound: errors.Is(err, fs.ErrNotExist)}, e)
 	}
+	s.launched, s.name = p, argv[0]
+	if o.Started != nil {
+		o.Started(p.Pid())
+	}
 	reason, err := s.command(ctx, p)
 	if err != nil && s.main != nil && !s.exited {
 		if diskFull(err) {
@@ -31,9 +35,17 @@ func RecordCommand(ctx context.Context, o Options, argv []string) (Result, error
 			reason, err = "disk full", nil
 		}
 	}
-	clean := context.WithoutCancel(ctx)
-	res, finishErr := s.finishCommand(clean, p, reason, err)
-	return res, finishErr
+	if err == nil && s.exited && s.rec.sites == 0 {
+		err = &NoSitesError{s.name}
+	}
+	if err == nil {
+		err = s.rec.checkFilter(true)
+	}
+	res, e := s.finish(context.WithoutCancel(ctx), reason)
+	if e != nil && !diskFull(e) {
+		err = errors.Join(err, e)
+	}
+	return res, err
 }
 
 // command records the launched process, stopped before its first instruction, to its end.
@@ -47,16 +59,13 @@ func (s *session) command(ctx context.Context, p *tracee.Process) (string, error
 		return "process ended", s.close(t, &exited.Status)
 	case err != nil:
 		// Nothing of the program has run but its loader.
-		return "error", errors.Join(err, p.Kill(9))
+		return "error", errors.Join(err, p.Kill(syscall.SIGKILL))
 	}
 	if err := s.rec.checkFilter(false); err != nil {
-		return "error", errors.Join(err, p.Kill(9))
+		return "error", errors.Join(err, p.Kill(syscall.SIGKILL))
 	}
-	if s.rec.sites == 0 {
-		s.rec.warn("%v", &NoSitesError{t.name()})
-		if !s.follow {
-			return "error", errors.Join(&NoSitesError{t.name()}, p.Kill(9))
-		}
+	if s.rec.sites == 0 && !s.follow {
+		return "error", errors.Join(&NoSitesError{s.name}, p.Kill(syscall.SIGKILL))
 	}
 	var ended chan struct{}
 	if s.follow {
@@ -76,37 +85,6 @@ func (s *session) command(ctx context.Context, p *tracee.Process) (string, error
 		return "error", err
 	}
 	return s.run(ctx, ended)
-}
-
-// finishCommand ends the recording and waits for the command.
-func (s *session) finishCommand(ctx context.Context, p *tracee.Process, reason string, err error) (Result, error) {
-	if err == nil && s.exited && s.rec.sites > 0 {
-		err = s.rec.checkFilter(true)
-	}
-	if err == nil && s.exited && s.rec.sites == 0 && s.main != nil {
-		err = &NoSitesError{s.mainName(p)}
-	}
-	var errs []error
-	for _, t := range s.targets {
-		if e := s.release(ctx, t); e != nil && !notThere(e) {
-			errs = append(errs, e)
-		}
-	}
-	if !s.exited {
-		if status, e := p.WaitExit(ctx); e == nil {
-			s.exit, s.exited = status, true
-		}
-	}
-	res, e := s.finish(ctx, reason)
-	res.Exit, res.HasExit = s.exit, s.exited
-	if e != nil && !diskFull(e) {
-		errs = append(errs, e)
-	}
-	return res, errors.Join(append([]error{err}, errs...)...)
-}
-
-func (s *session) mainName(*tracee.Process) string {
-	return strings.Join(s.rec.o.CommandLine, " ")
 }
 
 // RecordPID records a running process until ctx is cancelled, the duration is over or

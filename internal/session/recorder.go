@@ -34,6 +34,7 @@ type recorder struct {
 
 	candidates []*object // all that was offered to the filter
 	sites      int       // that can be traced, in all of them
+	some       bool      // the filter has let through any
 	warnings   []string
 }
 
@@ -52,7 +53,11 @@ func newRecorder(o Options) (*recorder, error) {
 			return nil, fmt.Errorf("keep the earlier recording: %w", err)
 		}
 	}
-	file, err := os.Create(o.Output)
+	flags := os.O_RDWR | os.O_CREATE | os.O_TRUNC
+	if o.Owner != nil {
+		flags |= syscall.O_NOFOLLOW // root for somebody else: not through a link put there
+	}
+	file, err := os.OpenFile(o.Output, flags, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("create recording: %w", err)
 	}
@@ -158,18 +163,25 @@ func (r *recorder) saw(o *object) {
 		r.candidates = append(r.candidates, o)
 	}
 	r.sites += n
+	r.some = r.some || o.wanted > 0
 }
 
 // checkFilter returns an error for a pattern that has matched nothing. Patterns that
-// name an object may still match one that is loaded later, unless this is the end.
+// name an object may still match one that is loaded later; what has matched nothing
+// by the end, when others have, is worth a warning only: the recording is good.
 func (r *recorder) checkFilter(end bool) error {
 	if r.sites == 0 {
 		return nil
 	}
 	for _, p := range r.o.Filter.Unmatched() {
-		if end || !p.HasObject() {
-			return p.Explain(r.allCandidates())
+		if !end && p.HasObject() {
+			continue
 		}
+		err := p.Explain(r.allCandidates())
+		if !end || !r.some {
+			return err
+		}
+		r.warn("%v", err)
 	}
 	return nil
 }
@@ -192,6 +204,7 @@ func (r *recorder) process(t *target) error {
 	r.procs++
 	t.proc = r.procs
 	command, _ := tracee.Cmdline(t.pid)
+	t.comm, _ = tracee.Comm(t.pid)
 	parent := 0
 	if s, err := tracee.Status(t.pid); err == nil {
 		parent = s.PPid
@@ -247,11 +260,11 @@ func (s *sink) thread(tid uint32) error {
 		return nil
 	}
 	s.r.threads[k] = true
-	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", s.t.pid, tid))
-	if err != nil {
-		name = []byte(s.t.name())
+	name := s.t.comm
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", s.t.pid, tid)); err == nil {
+		name = strings.TrimSpace(string(b))
 	}
-	return s.r.w.WriteThread(trace.Thread{Proc: s.t.proc, TID: tid, Name: strings.TrimSpace(string(name))})
+	return s.r.w.WriteThread(trace.Thread{Proc: s.t.proc, TID: tid, Name: name})
 }
 
 // Chunk writes a run of events.

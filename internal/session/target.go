@@ -23,6 +23,7 @@ type target struct {
 	rec      *recorder
 	proc     uint32 // its number in the recording
 	pid      int
+	comm     string
 	p        *tracee.Process
 	mem      *tracee.Memory
 	attached bool // ptraced
