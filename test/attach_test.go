@@ -41,7 +41,7 @@ func TestAttach(t *testing.T) {
 			argv := strings.Fields(c.argv)
 			argv[0] = fixture(t, argv[0])
 			p := startReady(t, argv...)
-			_, file := attachFor(t, p.pid(), 150*time.Millisecond, append(c.options, "--buffer", "4m")...)
+			_, file := attachFor(t, p.pid(), 30*time.Millisecond, append(c.options, "--buffer", "4m")...)
 			clean(t, p.pid())
 			busyRight(t, p.finish(t))
 			checkBusy(t, file)
@@ -52,7 +52,7 @@ func TestAttach(t *testing.T) {
 // checkBusy wants all of busy's functions in a recording, and only what has a name.
 func checkBusy(t *testing.T, file string) {
 	t.Helper()
-	r := replay(t, file, nil)
+	r := count(t, file)
 	for _, name := range busyNames {
 		if r.calls[who{name, 0}] == 0 {
 			t.Errorf("no event of %s in %d events (%d lost)", name, r.events, r.lost)
@@ -64,9 +64,9 @@ func checkBusy(t *testing.T, file string) {
 		}
 	}
 	if r.events > 0 && r.lost == 0 {
-		// One call of b3 is two of b1 and one of b2, but for those cut at both ends.
+		// One call of b3 is two of b1, but for those made while one was armed and the other not yet.
 		b1, b3 := r.calls[who{"b1", 0}], r.calls[who{"b3", 0}]
-		if diff := int64(b1) - 2*int64(b3); diff > 200 || diff < -200 {
+		if diff := int64(b1) - 2*int64(b3); max(diff, -diff) > 2000 {
 			t.Errorf("%d calls of b1 to %d of b3", b1, b3)
 		}
 	}
@@ -99,7 +99,7 @@ func TestAttachSignals(t *testing.T) {
 		file := t.TempDir() + "/nopal.data"
 		rec := start(t, nopalBin(t), "record", "-p", p.pid(), "-o", file)
 		eventually(t, "armed functions", func() bool { return armed(t, p.pid(), prog) })
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(30 * time.Millisecond)
 		rec.signal(t, sig)
 		if o := rec.wait(t); !o.ok() {
 			t.Errorf("%v ends with status %#x\n%s", sig, o.status, o.stderr)
@@ -221,10 +221,11 @@ func TestAttachStopped(t *testing.T) {
 
 // Waits inside the kernel take their time although somebody attaches and detaches meanwhile.
 func TestAttachBlocked(t *testing.T) {
-	p := startReady(t, fixture(t, "blocked"), "2500")
-	for range 3 {
-		attachFor(t, p.pid(), 20*time.Millisecond)
-	}
+	// Attached late, a wait that is begun again takes twice its time; one that is only held up by
+	// the stop itself, as relative ppoll is, a little longer.
+	p := startReady(t, fixture(t, "blocked"), "4000", "1500")
+	time.Sleep(2500 * time.Millisecond)
+	attachFor(t, p.pid(), 20*time.Millisecond)
 	clean(t, p.pid())
 	o := p.wait(t)
 	if !o.ok() || strings.Contains(o.stdout, "WRONG") {

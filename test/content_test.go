@@ -119,7 +119,7 @@ func TestFilters(t *testing.T) {
 	} {
 		_, file := recordSame(t, "", append(c.filters, roomy...), prog)
 		for what, r := range map[string]recording{
-			"record": replay(t, file, nil), "replay": replay(t, all, nil, c.filters...),
+			"record": count(t, file), "replay": replay(t, all, nil, c.filters...),
 		} {
 			got := make(map[string]bool)
 			for w := range r.calls {
@@ -153,14 +153,18 @@ func TestDlopenNames(t *testing.T) {
 
 // Libraries loaded into a process that nopal is attached to.
 func TestAttachDlopen(t *testing.T) {
-	p := start(t, fixture(t, "dl"), "4000")
+	p := start(t, fixture(t, "dl"), "2000")
 	time.Sleep(200 * time.Millisecond)
 	_, file := attachFor(t, p.pid(), 300*time.Millisecond)
+	// Stopped, because its mappings come and go.
+	p.signal(t, syscall.SIGSTOP)
+	eventually(t, "stop", func() bool { return strings.HasPrefix(status(t, p.pid(), "State"), "T") })
 	clean(t, p.pid())
+	p.signal(t, syscall.SIGCONT)
 	if o := p.wait(t); !o.ok() {
 		t.Errorf("status %#x: %s", o.status, o.stderr)
 	}
-	if r := replay(t, file, nil); r.calls[who{"plug_call", 0}] == 0 || r.calls[who{"load", 0}] == 0 {
+	if r := count(t, file); r.calls[who{"plug_call", 0}] == 0 || r.calls[who{"load", 0}] == 0 {
 		t.Errorf("no call into the library in %d events", r.events)
 	}
 }
@@ -168,7 +172,7 @@ func TestAttachDlopen(t *testing.T) {
 // --no-follow: children are left alone, and the command itself is not ptraced.
 func TestNoFollow(t *testing.T) {
 	_, file := recordSame(t, "", append([]string{"--no-follow"}, roomy...), fixture(t, "forks"), "5")
-	r := replay(t, file, nil)
+	r := count(t, file)
 	if r.calls[who{"child_work", 0}] != 0 || r.calls[who{"link_work", 0}] != 0 || len(r.pids) != 1 {
 		t.Errorf("children were recorded: %v", r.pids)
 	}
@@ -207,7 +211,7 @@ func TestAttachForks(t *testing.T) {
 			t.Errorf("%v: nopal: status %#x\n%s", options, o.status, o.stderr)
 		}
 		want := truth(t, o.stdout)
-		r := replay(t, file, nil)
+		r := count(t, file)
 		if len(options) == 1 {
 			if len(r.pids) != 1 || r.calls[who{"child_work", 0}] != 0 {
 				t.Errorf("children were recorded: %v", r.pids)
@@ -240,7 +244,7 @@ func TestSmallBuffer(t *testing.T) {
 				filter = []string{"-N", "main", "--buffer", "64k"}
 			}
 			o, file := recordSame(t, "", filter, argv...)
-			r := replay(t, file, nil)
+			r := count(t, file)
 			var want uint64
 			for w, n := range truth(t, o.stdout) {
 				if w.tid == 0 && w.name != "main" {
@@ -258,7 +262,7 @@ func TestSmallBuffer(t *testing.T) {
 // --overwrite keeps the newest: the last calls of a program are in the recording, and the count is exact.
 func TestOverwrite(t *testing.T) {
 	o, file := recordSame(t, "", []string{"--overwrite", "--buffer", "128k"}, fixture(t, "fib"), "22")
-	r := replay(t, file, nil)
+	r := count(t, file)
 	want := truth(t, o.stdout)[who{"fib", 0}] + 1
 	if r.events+r.lost != want {
 		t.Errorf("%d recorded + %d lost = %d, happened %d", r.events, r.lost, r.events+r.lost, want)
@@ -292,7 +296,7 @@ func TestDiskFull(t *testing.T) {
 	if !strings.Contains(got.stderr, "no space left") {
 		t.Errorf("does not say that the disk is full: %s", got.stderr)
 	}
-	if r := replay(t, file, nil); r.events == 0 {
+	if r := countBroken(t, file); r.events == 0 {
 		t.Error("nothing is readable")
 	}
 	p := startReady(t, fixture(t, "busy"), "2")
@@ -326,7 +330,7 @@ func TestOldRecording(t *testing.T) {
 		nopalOK(t, "record", "-o", dir+"/nopal.data", "--", fixture(t, "fib"), "5")
 	}
 	for _, name := range []string{"nopal.data", "nopal.data.old"} {
-		if r := replay(t, dir+"/"+name, nil); r.events == 0 {
+		if r := count(t, dir+"/"+name); r.events == 0 {
 			t.Errorf("%s is empty", name)
 		}
 	}

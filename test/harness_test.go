@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +17,18 @@ import (
 	"testing"
 	"time"
 )
+
+// A shell that starts the tests in the background has SIGINT ignored, and so would have every
+// program that is started here: handled, it is back to its default in them.
+func TestMain(m *testing.M) {
+	interrupt := make(chan os.Signal, 1)
+	signal.Notify(interrupt, syscall.SIGINT)
+	go func() {
+		<-interrupt
+		os.Exit(130)
+	}()
+	os.Exit(m.Run())
+}
 
 // skip skips the test, but in CI nothing is skipped.
 func skip(t *testing.T, reason string) {

@@ -4,7 +4,7 @@
  * take its time, not be cut short and not begin anew. epoll_wait may return EINTR after any stop
  * (signal(7)); the program repeats it as programs do.
  *
- *   blocked [MILLISECONDS]
+ *   blocked [MILLISECONDS [SLACK]]
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -91,6 +91,8 @@ int main(int argc, char **argv)
 	int bad = 0;
 	if (argc > 1)
 		ms = atol(argv[1]);
+	if (argc > 2)
+		slack = atol(argv[2]);
 	if (pipe(fds))
 		return 1;
 	for (long i = 0; i < N; i++)

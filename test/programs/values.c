@@ -19,7 +19,10 @@ TRACED long chain3(long i)
 TRACED long chain2(long i) { long r = chain3(i); OPAQUE(r); return r + 1; }
 TRACED long chain1(long i) { long r = chain2(i); OPAQUE(r); return r + 1; }
 
-/* Reads the registers at its own entry before anything else happens. */
+/*
+ * Reads the registers at its own entry before anything else happens; not x9-x17, which are dead
+ * there: a function that reads them at its entry is one that nopal leaves alone.
+ */
 extern uint64_t seen[34];
 uint64_t seen[34];
 __asm__(".text\n"
@@ -36,10 +39,6 @@ __asm__(".text\n"
 	"	stp x4, x5, [x9, #32]\n"
 	"	stp x6, x7, [x9, #48]\n"
 	"	str x8, [x9, #64]\n"
-	"	stp x10, x11, [x9, #80]\n"
-	"	stp x12, x13, [x9, #96]\n"
-	"	stp x14, x15, [x9, #112]\n"
-	"	stp x16, x17, [x9, #128]\n"
 	"	stp x18, x19, [x9, #144]\n"
 	"	stp x20, x21, [x9, #160]\n"
 	"	stp x22, x23, [x9, #176]\n"
@@ -94,7 +93,7 @@ int main(void)
 	call_probe();
 	int bad = 0;
 	for (int r = 0; r <= 28; r++)
-		if (r != 9 && seen[r] != (uint64_t)(0xa500 + r)) {
+		if ((r < 9 || r > 17) && seen[r] != (uint64_t)(0xa500 + r)) {
 			printf("x%d is %#llx at the entry\n", r, (unsigned long long)seen[r]);
 			bad = 1;
 		}
