@@ -62,9 +62,10 @@ func NewDrainer(r *Ring, sink Sink, overwrite bool) *Drainer {
 	return &Drainer{ring: r, sink: sink, streams: map[uint32]*stream{}, overwrite: overwrite}
 }
 
-// Used is how many pages are with threads or kept, of how many.
-func (d *Drainer) Used() (used, total uint64) {
-	return d.used, d.ring.header.PoolPages
+// Crowded reports whether pages or slots are becoming scarce, so that it is worth
+// looking for those of threads that have ended.
+func (d *Drainer) Crowded() bool {
+	return d.used > d.ring.header.PoolPages/8 || len(d.streams) > entry.SlotCount/8
 }
 
 // Look collects what has been committed. Full pages are handed on and freed;

@@ -104,7 +104,8 @@ func (t *target) runToLoaded(ctx context.Context) error {
 		}
 	}
 	for range 8 {
-		if _, err := t.p.RunTo(ctx, stop); err != nil {
+		th, err := t.p.RunTo(ctx, stop)
+		if err != nil {
 			return err
 		}
 		if stop == aux[tracee.AtEntry] {
@@ -114,15 +115,22 @@ func (t *target) runToLoaded(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if debug == 0 {
-			continue
+		state := uint32(1)
+		if debug != 0 {
+			if state, err = t.mem.ReadUint32(debug + rdebugState); err != nil {
+				return fmt.Errorf("read r_debug: %w", err)
+			}
 		}
-		var state [4]byte
-		if _, err := t.mem.ReadAt(state[:], int64(debug+rdebugState)); err != nil {
-			return fmt.Errorf("read r_debug: %w", err)
-		}
-		if binary.LittleEndian.Uint32(state[:]) == 0 {
+		if state == 0 {
 			return nil // RT_CONSISTENT
+		}
+		// Off the breakpoint, to be able to arrive at it again.
+		back, err := th.ReturnAddress()
+		if err != nil {
+			return err
+		}
+		if _, err := t.p.RunTo(ctx, back); err != nil {
+			return err
 		}
 	}
 	_, err = t.p.RunTo(ctx, aux[tracee.AtEntry])
@@ -137,7 +145,7 @@ func (t *target) bury(slot int) error {
 	if _, err := t.mem.WriteAt(free, int64(at)); err != nil {
 		return fmt.Errorf("free thread slot: %w", err)
 	}
-	return t.drainer.Reap(slot)
+	return nil
 }
 
 // closeRing hands on what is left in the ring and lets go of it.

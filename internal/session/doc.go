@@ -84,5 +84,5 @@ func (e *BusyError) Error() string {
 // notThere reports whether an error says that the process is gone.
 func notThere(err error) bool {
 	return errors.Is(err, tracee.ErrExited) || errors.Is(err, tracee.ErrNoProcess) ||
-		errors.Is(err, syscall.ESRCH) || errors.Is(err, io.EOF)
+		errors.Is(err, syscall.ESRCH) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -18,7 +18,9 @@ const (
 	lookBusy  = 200 * time.Microsecond
 	lookIdle  = time.Millisecond
 	roundTime = 50 * time.Millisecond
-	reapTime  = 200 * time.Millisecond
+	// Looking for threads that have ended reads the list of all.
+	reapFirst = 200 * time.Millisecond
+	reapMost  = 5 * time.Second
 )
 
 // session is a recording in progress.
@@ -58,6 +60,7 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 	look := time.NewTimer(sleep)
 	defer look.Stop()
 	lastRound, lastReap := time.Now(), time.Now()
+	reapTime := reapFirst
 	for {
 		select {
 		case <-ctx.Done():
@@ -88,9 +91,14 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 				lastRound = now
 			}
 			if now.Sub(lastReap) >= reapTime {
-				lastReap = now
-				if err := s.reap(); err != nil {
+				found, err := s.reap()
+				if err != nil {
 					return "error", err
+				}
+				lastReap = time.Now()
+				reapTime = min(2*reapTime, reapMost)
+				if found {
+					reapTime = reapFirst
 				}
 			}
 			if n > 0 {
@@ -98,7 +106,9 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 			} else {
 				sleep = min(sleep*2, lookIdle)
 			}
-			look.Reset(sleep)
+			// With thousands of threads a look takes its time; it is not to take a
+			// processor.
+			look.Reset(max(sleep, 2*time.Since(now)))
 		}
 	}
 }
@@ -246,11 +256,12 @@ func (s *session) close(t *target, status *tracee.ExitStatus) error {
 	return s.rec.w.WriteExit(e)
 }
 
-// reap gives back what threads that have ended held.
-func (s *session) reap() error {
+// reap gives back what threads that have ended held, where that is becoming scarce.
+// It reports whether there are any.
+func (s *session) reap() (bool, error) {
 	gone := map[threadKey]bool{}
 	for _, t := range s.targets {
-		if !t.installed {
+		if !t.installed || !t.drainer.Crowded() {
 			continue
 		}
 		tids, err := tracee.Tasks(t.pid)
@@ -272,16 +283,16 @@ func (s *session) reap() error {
 			return !s.dead[k]
 		})
 		for _, slot := range dead {
-			if err := t.bury(slot); err != nil {
-				if notThere(err) {
-					break
-				}
-				return err
+			if t.bury(slot) != nil {
+				break // the process has ended meanwhile: its event comes
+			}
+			if err := t.drainer.Reap(slot); err != nil {
+				return true, err
 			}
 		}
 	}
 	s.dead = gone
-	return nil
+	return len(gone) > 0, nil
 }
 
 // finish takes everything out of the targets that still run and completes the file.

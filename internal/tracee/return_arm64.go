@@ -1,0 +1,8 @@
+package tracee
+
+// ReturnAddress is where the function returns to at whose first instruction the
+// stopped thread is.
+func (th *Thread) ReturnAddress() (uint64, error) {
+	r, err := th.Regs()
+	return r.X[30], err
+}
