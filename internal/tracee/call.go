@@ -87,10 +87,8 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 	if th.state != threadHeld {
 		return fail("use", syscall.ESRCH)
 	}
-	if p.svc == 0 {
-		if p.svc, p.sigreturn, err = findSyscall(p); err != nil {
-			return 0, fmt.Errorf("make system call %d in process %d: %w", nr, p.pid, err)
-		}
+	if err := p.findGate(); err != nil {
+		return 0, fmt.Errorf("make system call %d in process %d: %w", nr, p.pid, err)
 	}
 	options := p.options()
 	if s, err := Status(th.tid); err == nil && s.Seccomp != 0 {
@@ -107,28 +105,32 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 	if err != nil {
 		return fail("save state", err)
 	}
+	// What is begun is finished: a thread cannot be left with registers that are ours.
+	ctx = context.WithoutCancel(ctx)
+	rescue := th.prepareRescue(saved)
 	// From here on the thread's state is ours, and put back whatever happens.
 	defer func() {
-		if restoreErr := th.restore(saved); restoreErr != nil && err == nil {
+		if restoreErr := errors.Join(th.restore(saved), rescue.clear()); restoreErr != nil && err == nil {
 			ret, err = fail("put back state", restoreErr)
 		}
 	}()
+	// The order matters if we are killed: once signals are blocked, the way back that
+	// restores the mask is there, and restore takes it away last.
+	r := saved.regs
+	r.prepareCall(p.gate.call, nr, args)
+	rescue.arm(&r)
+	if err := setRegs(th.tid, &r); err != nil {
+		return fail("set registers", err)
+	}
+	// SIGKILL and SIGSTOP cannot be blocked.
+	if err := sys.PtraceSetSigMask(th.tid, ^uint64(0)); err != nil {
+		return fail("block signals", err)
+	}
 	c := &call{}
 	th.call = c
 	defer func() { th.call = nil }()
 
 	for {
-		r := saved.regs
-		r.prepareCall(p.svc, nr, args)
-		th.spreadNet(&r, saved)
-		if err := setRegs(th.tid, &r); err != nil {
-			return fail("set registers", err)
-		}
-		// SIGKILL and SIGSTOP cannot be blocked. The way back, which sets the mask,
-		// is there before anything is blocked.
-		if err := sys.PtraceSetSigMask(th.tid, ^uint64(0)); err != nil {
-			return fail("block signals", err)
-		}
 		for range 2 { // the entry, the exit
 			if err := th.step(ctx, sys.PtraceSyscall, isSyscallStop); err != nil {
 				return fail("run", err)
@@ -141,10 +143,11 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 			return fail("stop", err)
 		}
 		th.stopSig = c.ws.StopSignal()
-		if r, err = getRegs(th.tid); err != nil {
+		after, err := getRegs(th.tid)
+		if err != nil {
 			return fail("read result", err)
 		}
-		ret := r.result()
+		ret := after.result()
 		errno := -int64(ret)
 		const (
 			maxErrno     = 4095
@@ -153,10 +156,12 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 		switch {
 		case errno <= 0 || errno > maxErrno:
 			return ret, nil
-		case errno >= errorRestart && errno <= errorRestart+4:
-			continue
+		case errno < errorRestart || errno > errorRestart+4:
+			return 0, syscall.Errno(errno)
 		}
-		return 0, syscall.Errno(errno)
+		if err := setRegs(th.tid, &r); err != nil {
+			return fail("set registers again", err)
+		}
 	}
 }
 
@@ -244,49 +249,9 @@ func (th *Thread) restore(s savedState) error {
 		}
 		errs = append(errs, sys.PtraceSetRegSet(th.tid, e.set, e.data))
 	}
-	// The registers last: until then there is a way back.
+	// The registers last: until then there is the way back.
 	errs = append(errs, sys.PtraceSetSigMask(th.tid, s.mask), setRegs(th.tid, &s.regs))
 	return errors.Join(errs...)
-}
-
-// findSyscall returns the address of a system call instruction in the process, and
-// that of the vDSO's return from signals if the former is followed by a return (see
-// net_arm64.go). Any instruction will do where there is none like that.
-func findSyscall(p *Process) (svc, sigreturn uint64, err error) {
-	maps, err := Maps(p.pid)
-	if err != nil {
-		return 0, 0, err
-	}
-	const most = 64 << 20 // of code that is looked through for the better one
-	var svcRet, seen uint64
-	for _, m := range maps {
-		if !m.Executable() || m.Path == "[vsyscall]" || svcRet != 0 && m.Path != "[vdso]" {
-			continue
-		}
-		const chunk = 1 << 20
-		for addr := m.Start; addr < m.End && (seen < most || svc == 0 || m.Path == "[vdso]"); addr += chunk {
-			text := make([]byte, min(chunk, m.End-addr))
-			n, _ := p.mem.ReadAt(text, int64(addr))
-			seen += uint64(n)
-			if off := indexSyscall(text[:n]); off >= 0 && (svc == 0 || m.Path == "[vdso]") {
-				svc = addr + uint64(off)
-			}
-			s, r := findWayBack(text[:n], m.Path == "[vdso]")
-			if s >= 0 && svcRet == 0 {
-				svcRet = addr + uint64(s)
-			}
-			if r >= 0 {
-				sigreturn = addr + uint64(r)
-			}
-		}
-	}
-	switch {
-	case svcRet != 0 && sigreturn != 0:
-		return svcRet, sigreturn, nil
-	case svc != 0:
-		return svc, 0, nil
-	}
-	return 0, 0, errors.New("no system call instruction in its code")
 }
 
 // Mmap maps memory in the stopped process and returns its address.

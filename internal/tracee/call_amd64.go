@@ -5,7 +5,17 @@ import "bytes"
 // lostInSyscalls are the register sets that a system call may destroy: none here.
 var lostInSyscalls []int
 
-func indexSyscall(text []byte) int { return bytes.Index(text, []byte{0x0f, 0x05}) }
+// indexGate finds a `syscall`. Where it returns to lies on the stack and not in a
+// register, so that there is no rescue.
+func indexGate(code []byte, _ int) (off, size int, returns bool) {
+	return bytes.Index(code, []byte{0x0f, 0x05}), 2, false
+}
+
+func indexSigreturn([]byte) int { return -1 }
+
+func (r *Regs) returnTo(uint64, uint64) {}
+
+func signalFrame(int, savedState) []byte { return nil }
 
 // inSyscall reports whether the stop has interrupted a system call.
 func inSyscall(_ int, r *Regs) bool { return r.OrigRax != noSyscall }

@@ -14,13 +14,92 @@ const svc0 = 0xd4000001
 // (Documentation/arch/arm64/sve.rst and sme.rst, "System call behaviour").
 var lostInSyscalls = []int{sys.RegSetArmSVE, sys.RegSetArmSSVE, sys.RegSetArmZA}
 
-func indexSyscall(text []byte) int {
-	for i := 0; i+4 <= len(text); i += 4 {
-		if binary.LittleEndian.Uint32(text[i:]) == svc0 {
+const (
+	ret      = 0xd65f03c0 // ret
+	autiasp  = 0xd50323bf // authenticates the link register; a NOP without PAC
+	movX8139 = 0xd2801168 // mov x8, #139, rt_sigreturn
+)
+
+// indexGate finds `svc #0` in code, preferably with nothing but a return behind it.
+func indexGate(code []byte, pid int) (off, size int, returns bool) {
+	insn := func(i int) uint32 {
+		if i+4 > len(code) {
+			return 0
+		}
+		return binary.LittleEndian.Uint32(code[i:])
+	}
+	off = -1
+	pac := true
+	if v, err := Auxv(pid); err == nil {
+		const hwcapPACA = 1 << 30
+		pac = v[AtHwcap]&hwcapPACA != 0
+	}
+	for i := 0; i+4 <= len(code); i += 4 {
+		if insn(i) != svc0 {
+			continue
+		}
+		switch {
+		case insn(i+4) == ret:
+			return i, 8, true
+		case insn(i+4) == autiasp && insn(i+8) == ret && !pac:
+			return i, 12, true
+		case off < 0:
+			off = i
+		}
+	}
+	return off, min(4, len(code)), false
+}
+
+// indexSigreturn finds the vDSO's __kernel_rt_sigreturn.
+func indexSigreturn(code []byte) int {
+	for i := 0; i+8 <= len(code); i += 4 {
+		if binary.LittleEndian.Uint32(code[i:]) == movX8139 && binary.LittleEndian.Uint32(code[i+4:]) == svc0 {
 			return i
 		}
 	}
 	return -1
+}
+
+// returnTo makes a call that returns return to addr with the given stack.
+func (r *Regs) returnTo(addr, sp uint64) {
+	r.X[30] = addr
+	r.Sp = sp
+}
+
+// signalFrame builds a struct rt_sigframe (arch/arm64/kernel/signal.c) that brings the
+// thread's state back. Of the scalable vectors it holds what NEON sees.
+func signalFrame(tid int, s savedState) []byte {
+	const (
+		siginfoSize  = 128
+		ucStackFlags = siginfoSize + 24 // uc_flags, uc_link, ss_sp
+		ucSigmask    = siginfoSize + 40
+		mcontext     = siginfoSize + 176 // aligned to 16 bytes behind 128 of signals
+		mcRegs       = mcontext + 8      // behind fault_address
+		reserved     = mcontext + 288    // aligned to 16 bytes
+		fpsimdMagic  = 0x46508001
+		fpsimdSize   = 528
+		end          = 16 // the record that ends the list is all zeros
+		vregs        = 512
+	)
+	fp := make([]byte, vregs+16)
+	if n, err := sys.PtraceGetRegSet(tid, sys.RegSetFloat, fp); err != nil || n < vregs+8 {
+		return nil
+	}
+	le := binary.LittleEndian
+	b := make([]byte, reserved+fpsimdSize+end)
+	// The kernel takes the alternate stack from the frame, too, and ignores it if it is
+	// wrong: it cannot be known from outside.
+	le.PutUint32(b[ucStackFlags:], 0x7fff)
+	le.PutUint64(b[ucSigmask:], s.mask)
+	if _, err := binary.Encode(b[mcRegs:], le, &s.interrupted); err != nil {
+		return nil
+	}
+	f := b[reserved:]
+	le.PutUint32(f, fpsimdMagic)
+	le.PutUint32(f[4:], fpsimdSize)
+	copy(f[8:], fp[vregs:vregs+8]) // fpsr, fpcr: behind the vectors there, before them here
+	copy(f[16:], fp[:vregs])
+	return b
 }
 
 // inSyscall reports whether the stop has interrupted a system call that is going to be

@@ -22,10 +22,14 @@
 //
 // A remote call sets the registers of a stopped thread to a system call instruction that
 // exists in the process (the vDSO has one) and goes from stop to stop: entry, exit, and
-// EVENT_STOP again. Below the stack pointer it leaves a way back for a thread that is left
-// alone in it, should nopal be killed (net_arm64.go). Unlike a breakpoint or a
-// single step, it needs no SIGTRAP: a forced signal changes what the process does about it where
-// it blocks or ignores it (kernel/signal.c, force_sig_info_to_task).
+// EVENT_STOP again. Unlike a breakpoint or a single step it needs no SIGTRAP: a
+// forced signal changes what the process does about it where it blocks or ignores it
+// (kernel/signal.c, force_sig_info_to_task).
+//
+// nopal may be killed in the middle of it, and the kernel then lets the thread run, with
+// our registers. So these are such that the thread finds back by itself: behind the system
+// call it returns to the vDSO's rt_sigreturn, which takes the thread's true registers and
+// signal mask from a signal frame that was written before; see gate.go.
 //
 // # Following
 //

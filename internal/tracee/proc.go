@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Mapping is one line of /proc/PID/maps.
@@ -230,6 +231,11 @@ func Cmdline(pid int) ([]string, error) {
 		return nil, nil
 	}
 	return strings.Split(string(bytes.TrimSuffix(b, []byte{0})), "\x00"), nil
+}
+
+// isTask reports whether tid is a thread of process pid.
+func isTask(pid, tid int) bool {
+	return syscall.Access(fmt.Sprintf("/proc/%d/task/%d", pid, tid), 0) == nil
 }
 
 // taskState returns the state letter of one thread, 0 if it is gone.

@@ -33,8 +33,7 @@ type Process struct {
 	follow       bool
 	wantStop     bool
 	execs        int
-	svc          uint64 // a system call instruction, once found
-	sigreturn    uint64 // the vDSO's return from signals, if svc is followed by a return
+	gate         gate // for remote calls, once found
 	breakpoint   *breakpoint
 	pendingEvent *Event // to be delivered when the process has stopped
 }

@@ -151,9 +151,22 @@ func (t *Tracer) loop() {
 		case f := <-t.cmds:
 			f()
 		case <-t.sigchld:
+			t.linger()
 		case <-t.tick():
 		case <-t.quit:
 			return
+		}
+	}
+}
+
+// linger looks for more reports for as long as the next one may be expected at any moment:
+// a birth is two reports, an end soon follows, and a wake-up by SIGCHLD takes longer
+// than all of them.
+func (t *Tracer) linger() {
+	const looks = 50
+	for n := 0; n < looks; n++ {
+		if t.reap() {
+			n = 0
 		}
 	}
 }
@@ -328,11 +341,8 @@ func (t *Tracer) born(th *Thread, event int) {
 	}
 	o, waiting := t.orphans[tid]
 	delete(t.orphans, tid)
-	s, err := Status(tid)
 	switch {
-	case err != nil:
-		return // it has been killed: its end is reported and ignored
-	case s.Tgid == p.pid:
+	case event == sys.EventClone && isTask(p.pid, tid):
 		t.addThread(p, tid)
 	case !p.follow:
 		t.unwanted[tid] = true
@@ -363,7 +373,7 @@ func (t *Tracer) execed(th *Thread) {
 	}
 	th.vfork, th.zombie = false, false
 	p.execs++
-	p.svc = 0
+	p.gate = gate{}
 	p.breakpoint = nil
 	p.mem.reopen(p.pid)
 	if p.follow {

@@ -1,0 +1,150 @@
+package tracee
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// gate is code of the process that remote calls go through.
+type gate struct {
+	call uint64 // a system call instruction
+	code []byte // what stands there
+	// Where an rt_sigreturn begins, if the instructions at call return to the link
+	// register without doing anything else; 0 if not.
+	sigreturn uint64
+}
+
+// findGate looks for a gate in the process, unless the one that is known is still there.
+// The best is one that returns, since it makes the call survive us; see rescue.
+func (p *Process) findGate() error {
+	if g := p.gate; g.call != 0 {
+		now := make([]byte, len(g.code))
+		if _, err := p.mem.ReadAt(now, int64(g.call)); err == nil && bytes.Equal(now, g.code) {
+			return nil
+		}
+	}
+	p.gate = gate{}
+	maps, err := Maps(p.pid)
+	if err != nil {
+		return err
+	}
+	const (
+		chunk = 1 << 20
+		most  = 64 << 20 // of code that is looked through for a better gate than one found
+	)
+	var sigreturn uint64
+	seen := 0
+	// The vDSO first: rt_sigreturn is only looked for there.
+	for _, vdso := range []bool{true, false} {
+		for _, m := range maps {
+			if !m.Executable() || (m.Path == "[vdso]") != vdso || m.Path == "[vsyscall]" {
+				continue
+			}
+			for addr := m.Start; addr < m.End && (seen < most || p.gate.call == 0); addr += chunk {
+				code := make([]byte, min(chunk, m.End-addr))
+				n, _ := p.mem.ReadAt(code, int64(addr)) // what can be read
+				code, seen = code[:n], seen+n
+				if off := indexSigreturn(code); vdso && off >= 0 {
+					sigreturn = addr + uint64(off)
+				}
+				off, size, returns := indexGate(code, p.pid)
+				if off < 0 || !returns && p.gate.call != 0 {
+					continue
+				}
+				p.gate = gate{call: addr + uint64(off), code: bytes.Clone(code[off : off+size])}
+				if returns {
+					p.gate.sigreturn = sigreturn
+				}
+				if returns || sigreturn == 0 {
+					return nil
+				}
+			}
+		}
+	}
+	if p.gate.call == 0 {
+		return errors.New("no system call instruction in its code")
+	}
+	return nil
+}
+
+// rescue is what lets a process survive nopal's death in the middle of a remote call: a
+// signal frame that holds the thread's state, in a place that nobody uses. While the call
+// is on its way the stack pointer is at the frame and the link register at an
+// rt_sigreturn, so that a thread that is left alone there makes the call, returns, and has
+// its registers and signal mask back. The nil rescue does nothing.
+type rescue struct {
+	p    *Process
+	addr uint64
+	size int
+	ret  uint64
+}
+
+// rescueMark begins a frame, in the siginfo that nobody reads: one that was left behind
+// may be overwritten.
+var rescueMark = []byte("nopal rescue")
+
+// prepareRescue writes the frame. Where that is not possible the call goes without.
+func (th *Thread) prepareRescue(s savedState) *rescue {
+	p := th.p
+	if p.gate.sigreturn == 0 {
+		return nil
+	}
+	frame := signalFrame(th.tid, s)
+	addr, err := p.unusedStack(len(frame))
+	if frame == nil || err != nil {
+		return nil
+	}
+	copy(frame, rescueMark)
+	if _, err := p.mem.WriteAt(frame, int64(addr)); err != nil {
+		return nil
+	}
+	return &rescue{p: p, addr: addr, size: len(frame), ret: p.gate.sigreturn}
+}
+
+// arm directs the registers of a call to the frame.
+func (r *rescue) arm(regs *Regs) {
+	if r != nil {
+		regs.returnTo(r.ret, r.addr)
+	}
+}
+
+// clear makes the place what it was.
+func (r *rescue) clear() error {
+	if r == nil {
+		return nil
+	}
+	_, err := r.p.mem.WriteAt(make([]byte, r.size), int64(r.addr))
+	if errors.Is(err, ErrExited) {
+		return nil
+	}
+	return err
+}
+
+// unusedStack returns the address of size bytes of the first thread's stack which that
+// has never reached: the kernel maps 128 KB at once, and what is far below and still zero
+// has not been in use. Below the stack pointer of the thread at hand is no place for it:
+// stacks may be small where signals have a stack of their own.
+func (p *Process) unusedStack(size int) (uint64, error) {
+	maps, err := Maps(p.pid)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range maps {
+		// Signals that arrive while a thread is left alone at the frame need room.
+		const room = 32 << 10
+		if m.Path != "[stack]" || m.End-m.Start < 3*room {
+			continue
+		}
+		addr := m.Start + room
+		now := make([]byte, size)
+		if _, err := p.mem.ReadAt(now, int64(addr)); err != nil {
+			return 0, err
+		}
+		if !bytes.HasPrefix(now, rescueMark) && len(bytes.Trim(now, "\x00")) != 0 {
+			break
+		}
+		return addr, nil
+	}
+	return 0, fmt.Errorf("no unused stack in process %d", p.pid)
+}
