@@ -31,10 +31,10 @@ func Detach(ctx context.Context, pid int) (DetachReport, error) {
 	if err != nil {
 		return DetachReport{}, err
 	}
-	if !found {
+	if !found && len(ourFDs(pid)) == 0 {
 		return DetachReport{Message: fmt.Sprintf("process %d: nothing of nopal in it", pid)}, nil
 	}
-	if by := recordedBy(s); by != 0 {
+	if by := recordedBy(s, mem); by != 0 {
 		return DetachReport{Found: true}, &BusyError{PID: pid, By: by}
 	}
 	tr := tracee.NewTracer()
@@ -45,6 +45,9 @@ func Detach(ctx context.Context, pid int) (DetachReport, error) {
 	}
 	r := &remover{pid: pid, mem: p.Memory(), state: s}
 	report, err := r.report(ctx, p)
+	if err == nil {
+		err = closeFDs(ctx, p)
+	}
 	if e := p.Detach(ctx); e != nil && err == nil && !notThere(e) {
 		err = e
 	}
@@ -75,9 +78,42 @@ func (r *remover) report(ctx context.Context, p *tracee.Process) (DetachReport, 
 	return report, nil
 }
 
+// ourFDs are the descriptors of a ring that a process has: one stays behind when nopal
+// is killed between making it and closing it there.
+func ourFDs(pid int) []int {
+	var fds []int
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // gone, which shows elsewhere
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && strings.HasPrefix(to, memfdPrefix) {
+			if fd, err := strconv.Atoi(e.Name()); err == nil {
+				fds = append(fds, fd)
+			}
+		}
+	}
+	return fds
+}
+
+func closeFDs(ctx context.Context, p *tracee.Process) error {
+	for _, fd := range ourFDs(p.Pid()) {
+		if err := p.CloseFD(ctx, fd); err != nil && !notThere(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // recordedBy returns the pid of the nopal that records into a state, 0 if it is gone.
-func recordedBy(s ring.State) int {
+func recordedBy(s ring.State, mem *tracee.Memory) int {
 	if s.Session == 0 || s.Session == os.Getpid() {
+		return 0
+	}
+	// A forked child that is not followed has its parent's ring, but its control
+	// block was wiped.
+	if owner, err := mem.ReadUint64(s.Control + 8); err != nil || owner == 0 {
 		return 0
 	}
 	// The pid may be another program's by now. One that records has the ring mapped.

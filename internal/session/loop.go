@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"nopal/internal/entry"
@@ -35,6 +36,7 @@ type session struct {
 
 	launched *tracee.Process // the command, if it is one
 	name     string          // and how it was called
+	noRoom   bool            // nothing more can be written
 
 	dead map[threadKey]bool // threads that were gone at the last look
 }
@@ -305,17 +307,53 @@ func (s *session) finish(ctx context.Context, reason string) (Result, error) {
 	}
 	if s.launched != nil && !s.exited {
 		// The recording is over, the command is not: nopal ends as it does.
+		go s.letGo(ctx)
 		if status, err := s.launched.WaitExit(ctx); err == nil {
 			s.exit, s.exited = status, true
 		}
 	}
 	s.tr.Close()
 	res, err := s.rec.end(reason)
-	if err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, err)
 	res.Exit, res.HasExit = s.exit, s.exited && s.launched != nil
-	return res, errors.Join(errs...)
+	for _, err := range errs {
+		s.full(err)
+	}
+	res.Warnings = s.rec.warnings
+	return res, errors.Join(slices.DeleteFunc(errs, diskFull)...)
+}
+
+// full says once that a recording has ended for want of room, if err says so: that is
+// no failure of the rest. It reports whether it does.
+func (s *session) full(err error) bool {
+	if !diskFull(err) {
+		return false
+	}
+	if !s.noRoom {
+		s.noRoom = true
+		s.rec.warn("the recording ends early, what is written so far is kept: %v", err)
+	}
+	return true
+}
+
+// letGo lets processes go that were born, or have executed a program, while the
+// recording ended.
+func (s *session) letGo(ctx context.Context) {
+	for e := range s.tr.Events() {
+		p := e.Process
+		switch e.Kind {
+		case tracee.EventForked, tracee.EventVforked:
+			p = e.Child
+		case tracee.EventExited:
+			continue
+		}
+		if state, found, err := findState(p.Pid(), p.Memory()); err == nil && found && e.Kind != tracee.EventVforked {
+			r := &remover{pid: p.Pid(), mem: p.Memory(), state: state}
+			// What cannot be removed is harmless, and nopal detach can try again.
+			_, _ = r.finish(ctx, p)
+		}
+		_ = p.Detach(ctx)
+	}
 }
 
 // release removes a running target's instrumentation and lets it go.

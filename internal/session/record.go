@@ -29,11 +29,8 @@ func RecordCommand(ctx context.Context, o Options, argv []string) (Result, error
 		o.Started(p.Pid())
 	}
 	reason, err := s.command(ctx, p)
-	if err != nil && s.main != nil && !s.exited {
-		if diskFull(err) {
-			s.rec.warn("recording ends here, what is recorded so far is kept: %v", err)
-			reason, err = "disk full", nil
-		}
+	if s.full(err) {
+		reason, err = "disk full", nil
 	}
 	if err == nil && s.exited && s.rec.sites == 0 {
 		err = &NoSitesError{s.name}
@@ -42,10 +39,7 @@ func RecordCommand(ctx context.Context, o Options, argv []string) (Result, error
 		err = s.rec.checkFilter(true)
 	}
 	res, e := s.finish(context.WithoutCancel(ctx), reason)
-	if e != nil && !diskFull(e) {
-		err = errors.Join(err, e)
-	}
-	return res, err
+	return res, errors.Join(err, e)
 }
 
 // command records the launched process, stopped before its first instruction, to its end.
@@ -101,15 +95,11 @@ func RecordPID(ctx context.Context, o Options, pid int) (Result, error) {
 	}
 	s.follow = o.Follow
 	reason, err := s.attached(ctx, pid)
-	if err != nil && diskFull(err) {
-		s.rec.warn("recording ends here, what is recorded so far is kept: %v", err)
+	if s.full(err) {
 		reason, err = "disk full", nil
 	}
 	res, e := s.finish(context.WithoutCancel(ctx), reason)
-	if e != nil && !diskFull(e) {
-		err = errors.Join(err, e)
-	}
-	return res, err
+	return res, errors.Join(err, e)
 }
 
 // leftovers removes what a killed nopal has left in a process.
@@ -122,7 +112,7 @@ func leftovers(ctx context.Context, o Options, pid int) error {
 	if e := mem.Close(); err == nil {
 		err = e
 	}
-	if err != nil || !found {
+	if err != nil || !found && len(ourFDs(pid)) == 0 {
 		return err
 	}
 	report, err := Detach(ctx, pid)

@@ -165,6 +165,9 @@ func (r *remover) finish(ctx context.Context, p *tracee.Process) (gone bool, err
 
 // unmap takes our memory out of the target, the ring with the state last.
 func (r *remover) unmap(ctx context.Context, p *tracee.Process) error {
+	if r.state.Size == 0 {
+		return nil // nothing was mapped yet
+	}
 	maps, err := tracee.Maps(r.pid)
 	if err != nil {
 		return err

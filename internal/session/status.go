@@ -60,7 +60,7 @@ func Status(_ context.Context, pid int) (PIDStatus, error) {
 	var s PIDStatus
 	who := ""
 	if found {
-		s.By, s.Alive = state.Session, recordedBy(state) != 0
+		s.By, s.Alive = state.Session, recordedBy(state, mem) != 0
 		who = fmt.Sprintf("record by nopal %d", s.By)
 		if !s.Alive {
 			who = fmt.Sprintf("record, left by nopal %d", s.By)
