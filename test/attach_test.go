@@ -116,8 +116,8 @@ func TestAttachDetachOften(t *testing.T) {
 	if testing.Short() {
 		times = 10
 	}
-	p := startReady(t, fixture(t, "busy"), "3")
-	short := startReady(t, fixture(t, "busy"), "3", "0", "1")
+	p := startReady(t, fixture(t, "busy"), "2")
+	short := startReady(t, fixture(t, "busy"), "1", "0", "1")
 	for i := range times {
 		target := p
 		if i%4 == 3 {
@@ -145,7 +145,7 @@ func TestKillNopal(t *testing.T) {
 	}
 	// A fixed seed: a failure's moment can be found again, roughly.
 	random := rand.New(rand.NewPCG(1, 2))
-	p := startReady(t, fixture(t, "busy"), "3")
+	p := startReady(t, fixture(t, "busy"), "2")
 	var found int
 	for i := range times {
 		rec := start(t, nopalBin(t), "record", "-q", "-p", p.pid(), "-o", t.TempDir()+"/nopal.data", "--buffer", "1m", "--duration", "150ms")
@@ -195,7 +195,6 @@ func TestKillNopalOfCommand(t *testing.T) {
 		rec.waitFor(t, "ready")
 		time.Sleep(time.Duration(random.Int64N(int64(50 * time.Millisecond))))
 		rec.signal(t, syscall.SIGKILL)
-		eventually(t, "end of nopal", func() bool { return status(t, rec.pid(), "State") != "R (running)" })
 		time.Sleep(30 * time.Millisecond)
 		rec.stdin.Close()
 		eventually(t, "the command's end", func() bool { return strings.Contains(rec.out.String(), "calls one") })

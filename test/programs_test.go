@@ -42,7 +42,7 @@ func TestPrograms(t *testing.T) {
 func TestProgramsRegsStack(t *testing.T) {
 	for _, line := range []string{
 		"fib 15", "abi 20", "nested 20", "control 20", "jumps 50", "exits 10", "coroutines 30", "altstack",
-		"exceptions 10", "unwind", "sigprof 20000", "threads 4 32 2", "rawclone 300", "dl 5", "nolibc", "values", "forks 3",
+		"exceptions 10", "unwind", "sigprof 20000 2000", "threads 4 32 2", "rawclone 300", "dl 5", "nolibc", "values", "forks 3",
 		"abi-musl 20", "exceptions-clang 10",
 	} {
 		for _, options := range [][]string{{"--regs"}, {"--stack"}, {"--regs", "--stack"}} {
