@@ -4,7 +4,9 @@
 package sys
 
 import (
+	"fmt"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,3 +74,39 @@ func PidfdReady(fd int) (bool, error) {
 
 // PidfdGetfd duplicates descriptor fd of the process behind pidfd.
 func PidfdGetfd(pidfd, fd int) (int, error) { return unix.PidfdGetfd(pidfd, fd, 0) }
+
+// Bell is a descriptor that one goroutine rings and a thread waits for.
+type Bell struct{ fd int }
+
+// NewBell makes a bell.
+func NewBell() (*Bell, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("make event descriptor: %w", err)
+	}
+	return &Bell{fd}, nil
+}
+
+// Ring ends the Wait that is going on, or the next one.
+func (b *Bell) Ring() {
+	// The only error is EAGAIN, for 2^64 rings that nobody heard.
+	_, _ = unix.Write(b.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+}
+
+// Wait returns when the bell has been rung, a signal has been handled by this thread, or
+// the time is over. No time: it waits for ever.
+func (b *Bell) Wait(d time.Duration) {
+	var timeout *unix.Timespec
+	if d > 0 {
+		ts := unix.NsecToTimespec(int64(d))
+		timeout = &ts
+	}
+	p := []unix.PollFd{{Fd: int32(b.fd), Events: unix.POLLIN}}
+	if n, err := unix.Ppoll(p, timeout, nil); err == nil && n > 0 {
+		var count [8]byte
+		_, _ = unix.Read(b.fd, count[:])
+	}
+}
+
+// Close gives the descriptor back.
+func (b *Bell) Close() { _ = unix.Close(b.fd) }

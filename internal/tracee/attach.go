@@ -150,7 +150,7 @@ func (t *Tracer) seizeAll(p *Process) (int, error) {
 		if n == 0 {
 			break
 		}
-		t.reapAll()
+		p.collect()
 	}
 	return found, nil
 }

@@ -50,8 +50,8 @@ func (p *Process) caller() (*Thread, error) {
 	if err := p.usable(); err != nil {
 		return nil, err
 	}
-	// Looking at a thread costs two system calls: among so many one will be found.
-	const looks = 256
+	// Looking at a thread costs two system calls: where so many wait, all may.
+	const looks = 32
 	var second *Thread
 	n := 0
 	for _, th := range p.threads {
@@ -75,10 +75,11 @@ func (p *Process) caller() (*Thread, error) {
 	return second, nil
 }
 
-// syscall runs on the tracing thread. See the package comment for how it goes.
+// syscall runs on the tracing thread. See the package comment for how it goes. What
+// is begun is finished: a thread cannot be left with registers that are ours.
 func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret uint64, err error) {
 	p := th.p
-	if err := p.usable(); err != nil {
+	if err := errors.Join(ctx.Err(), p.usable()); err != nil {
 		return 0, err
 	}
 	fail := func(verb string, err error) (uint64, error) {
@@ -105,8 +106,6 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 	if err != nil {
 		return fail("save state", err)
 	}
-	// What is begun is finished: a thread cannot be left with registers that are ours.
-	ctx = context.WithoutCancel(ctx)
 	rescue := th.prepareRescue(saved)
 	// From here on the thread's state is ours, and put back whatever happens.
 	defer func() {
@@ -132,14 +131,14 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 
 	for {
 		for range 2 { // the entry, the exit
-			if err := th.step(ctx, sys.PtraceSyscall, isSyscallStop); err != nil {
+			if err := th.step(sys.PtraceSyscall, isSyscallStop); err != nil {
 				return fail("run", err)
 			}
 		}
 		if err := sys.PtraceInterrupt(th.tid); err != nil {
 			return fail("interrupt", err)
 		}
-		if err := th.step(ctx, sys.PtraceCont, isEventStop); err != nil {
+		if err := th.step(sys.PtraceCont, isEventStop); err != nil {
 			return fail("stop", err)
 		}
 		th.stopSig = c.ws.StopSignal()
@@ -167,7 +166,7 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 
 // step resumes the thread until it reports the stop that is wanted. Others on the way
 // are a SIGSTOP to deliver, which leads to a group stop, and that.
-func (th *Thread) step(ctx context.Context, resume func(int, syscall.Signal) error, want func(syscall.WaitStatus) bool) error {
+func (th *Thread) step(resume func(int, syscall.Signal) error, want func(syscall.WaitStatus) bool) error {
 	c := th.call
 	var sig syscall.Signal
 	for {
@@ -177,11 +176,8 @@ func (th *Thread) step(ctx context.Context, resume func(int, syscall.Signal) err
 			th.state = threadHeld
 			return err
 		}
-		err := th.p.t.pumpUntil(ctx, func() bool { return c.reported || th.state == threadGone })
-		switch {
-		case err != nil:
-			return err
-		case th.state == threadGone:
+		th.p.t.pumpUntil(th, func() bool { return c.reported || th.state == threadGone })
+		if th.state == threadGone {
 			return th.p.endedBy()
 		}
 		th.state = threadHeld

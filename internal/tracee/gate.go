@@ -13,6 +13,7 @@ type gate struct {
 	// Where an rt_sigreturn begins, if the instructions at call return to the link
 	// register without doing anything else; 0 if not.
 	sigreturn uint64
+	stack     uint64 // an address in the unused part of the first thread's stack
 }
 
 // findGate looks for a gate in the process, unless the one that is known is still there.
@@ -126,25 +127,28 @@ func (r *rescue) clear() error {
 // has not been in use. Below the stack pointer of the thread at hand is no place for it:
 // stacks may be small where signals have a stack of their own.
 func (p *Process) unusedStack(size int) (uint64, error) {
-	maps, err := Maps(p.pid)
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range maps {
-		// Signals that arrive while a thread is left alone at the frame need room.
-		const room = 32 << 10
-		if m.Path != "[stack]" || m.End-m.Start < 3*room {
-			continue
-		}
-		addr := m.Start + room
-		now := make([]byte, size)
-		if _, err := p.mem.ReadAt(now, int64(addr)); err != nil {
+	if p.gate.stack == 0 {
+		maps, err := Maps(p.pid)
+		if err != nil {
 			return 0, err
 		}
-		if !bytes.HasPrefix(now, rescueMark) && len(bytes.Trim(now, "\x00")) != 0 {
-			break
+		for _, m := range maps {
+			// Signals that arrive while a thread is left alone at the frame need room.
+			const room = 32 << 10
+			if m.Path == "[stack]" && m.End-m.Start >= 3*room {
+				p.gate.stack = m.Start + room
+			}
 		}
-		return addr, nil
 	}
-	return 0, fmt.Errorf("no unused stack in process %d", p.pid)
+	if p.gate.stack == 0 {
+		return 0, fmt.Errorf("no stack of its first thread in process %d", p.pid)
+	}
+	now := make([]byte, size)
+	if _, err := p.mem.ReadAt(now, int64(p.gate.stack)); err != nil {
+		return 0, err
+	}
+	if !bytes.HasPrefix(now, rescueMark) && len(bytes.Trim(now, "\x00")) != 0 {
+		return 0, fmt.Errorf("the stack at %#x in process %d is in use", p.gate.stack, p.pid)
+	}
+	return p.gate.stack, nil
 }

@@ -86,7 +86,7 @@ func (m *Memory) access(f func(*os.File) (int, error)) (int, error) {
 	}
 	n, err := f(m.file)
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrShortWrite):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // reading, writing
 		// The address space is gone: the process has ended or executed another program.
 		err = ErrExited
 	case errors.Is(err, syscall.EIO):

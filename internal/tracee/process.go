@@ -129,6 +129,7 @@ func (p *Process) stop(ctx context.Context, vforkIsStopped bool) error {
 			return err
 		}
 		p.interruptAll()
+		p.collect()
 		return nil
 	}, p.whenStopped(vforkIsStopped))
 	if err == nil || ctx.Err() == nil {
@@ -196,6 +197,19 @@ func (p *Process) interruptAll() {
 	for _, th := range p.threads {
 		if th.state == threadRuns || th.state == threadListens {
 			_ = sys.PtraceInterrupt(th.tid)
+		}
+	}
+}
+
+// collect handles what the threads have reported that were asked to stop, by their ids: to
+// ask for any thread's report costs the kernel a look at all of them.
+func (p *Process) collect() {
+	for tid, th := range p.threads {
+		if th.state != threadRuns && th.state != threadListens {
+			continue
+		}
+		if got, ws, err := sys.Wait4(tid); err == nil && got != 0 {
+			p.t.handle(tid, ws)
 		}
 	}
 }

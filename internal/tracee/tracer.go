@@ -17,12 +17,17 @@ import (
 
 // Tracer is the thread that traces: see the package comment.
 type Tracer struct {
-	cmds    chan func()
-	quit    chan struct{}
+	bell    *sys.Bell
+	err     error // why there is no bell, and so no thread
 	closed  chan struct{}
+	deaf    chan struct{} // nobody forwards SIGCHLD any more
 	once    sync.Once
 	sigchld chan os.Signal
 	events  *eventQueue
+
+	mu   sync.Mutex
+	cmds []func()
+	quit bool
 
 	// Everything below belongs to the tracer's goroutine.
 	tid     int
@@ -50,9 +55,8 @@ type waiter struct {
 // NewTracer starts the tracing thread.
 func NewTracer() *Tracer {
 	t := &Tracer{
-		cmds:     make(chan func()),
-		quit:     make(chan struct{}),
 		closed:   make(chan struct{}),
+		deaf:     make(chan struct{}),
 		sigchld:  make(chan os.Signal, 1),
 		events:   newEventQueue(),
 		threads:  map[int]*Thread{},
@@ -60,7 +64,19 @@ func NewTracer() *Tracer {
 		orphans:  map[int]orphan{},
 		unwanted: map[int]bool{},
 	}
+	if t.bell, t.err = sys.NewBell(); t.err != nil {
+		close(t.closed)
+		return t
+	}
+	// The kernel sends SIGCHLD to the tracing thread, if that can take it, and the
+	// signal ends its sleep. When it comes just before the sleep, this does.
 	signal.Notify(t.sigchld, syscall.SIGCHLD)
+	go func() {
+		defer close(t.deaf)
+		for range t.sigchld {
+			t.bell.Ring()
+		}
+	}()
 	go t.loop()
 	return t
 }
@@ -84,10 +100,19 @@ func (t *Tracer) Close() {
 		for _, p := range procs {
 			_ = p.Detach(ctx)
 		}
-		close(t.quit)
+		t.events.close()
+		if t.err != nil {
+			return
+		}
+		t.mu.Lock()
+		t.quit = true
+		t.bell.Ring()
+		t.mu.Unlock()
 		<-t.closed
 		signal.Stop(t.sigchld)
-		t.events.close()
+		close(t.sigchld)
+		<-t.deaf
+		t.bell.Close()
 	})
 }
 
@@ -96,10 +121,20 @@ func (t *Tracer) Events() <-chan Event { return t.events.out }
 
 // do carries out f on the tracing thread.
 func (t *Tracer) do(f func()) error {
+	if t.err != nil {
+		return t.err
+	}
 	done := make(chan struct{})
+	t.mu.Lock()
+	if t.quit {
+		t.mu.Unlock()
+		return ErrClosed
+	}
+	t.cmds = append(t.cmds, func() { defer close(done); f() })
+	t.bell.Ring()
+	t.mu.Unlock()
 	select {
-	case t.cmds <- func() { defer close(done); f() }:
-		<-done
+	case <-done:
 		return nil
 	case <-t.closed:
 		return ErrClosed
@@ -147,40 +182,32 @@ func (t *Tracer) loop() {
 	t.tid = sys.Gettid()
 	for {
 		t.reapAll()
-		select {
-		case f := <-t.cmds:
+		t.mu.Lock()
+		cmds, quit := t.cmds, t.quit
+		t.cmds = nil
+		t.mu.Unlock()
+		for _, f := range cmds {
 			f()
-		case <-t.sigchld:
-			t.linger()
-		case <-t.tick():
-		case <-t.quit:
+		}
+		if quit {
 			return
 		}
-	}
-}
-
-// linger looks for more reports for as long as the next one may be expected at any moment:
-// a birth is two reports, an end soon follows, and a wake-up by SIGCHLD takes longer
-// than all of them.
-func (t *Tracer) linger() {
-	const looks = 50
-	for n := 0; n < looks; n++ {
-		if t.reap() {
-			n = 0
+		if len(cmds) == 0 {
+			t.bell.Wait(t.tick())
 		}
 	}
 }
 
 // tick bounds how long a change stays unnoticed that sends no SIGCHLD: a first thread
 // that ends before the others, for one.
-func (t *Tracer) tick() <-chan time.Time {
+func (t *Tracer) tick() time.Duration {
 	switch {
 	case len(t.waiters) > 0 || len(t.orphans) > 0:
-		return time.After(5 * time.Millisecond)
+		return 5 * time.Millisecond
 	case len(t.threads) > 0:
-		return time.After(time.Second)
+		return time.Second
 	}
-	return nil
+	return 0
 }
 
 // reapAll handles every report that is there, and then those who wait.
@@ -207,27 +234,18 @@ func (t *Tracer) reap() bool {
 	return true
 }
 
-// pumpUntil handles reports, and no commands, until cond is true: for what has to be
-// done in one go, such as a remote system call. It spins at first, since the answer to a
-// ptrace request usually takes microseconds and a wake-up through SIGCHLD longer.
-func (t *Tracer) pumpUntil(ctx context.Context, cond func() bool) error {
-	const spins = 200
-	for n := 0; !cond(); {
-		if t.reap() {
-			n = 0
-			continue
-		}
-		if n++; n < spins {
-			continue
-		}
-		select {
-		case <-t.sigchld:
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+// pumpUntil handles reports, and no commands, until cond is true: for what th does that has
+// to be done in one go, such as a remote system call. It spins at first, since the answer
+// to a ptrace request usually takes microseconds and a wake-up through SIGCHLD longer.
+func (t *Tracer) pumpUntil(th *Thread, cond func() bool) {
+	const spins = 100
+	for n := 0; !cond(); n++ {
+		if tid, ws, err := sys.Wait4(th.tid); err == nil && tid != 0 {
+			t.handle(tid, ws)
+		} else if n > spins && !t.reap() {
+			t.bell.Wait(time.Millisecond)
 		}
 	}
-	return nil
 }
 
 // handle deals with what a thread or a child has reported.

@@ -86,7 +86,7 @@ static void *spin(void *arg)
 
 static void *short_life(void *arg)
 {
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 10000; i++)
 		tick();
 	return arg;
 }
@@ -112,6 +112,36 @@ static int many(void *(*f)(void *), int n)
 		if (pthread_create(&t[i], NULL, f, NULL))
 			abort();
 	ready();
+	for (int i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+	puts("done");
+	return 0;
+}
+
+// crowd has n threads alive at once.
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void *in_crowd(void *arg)
+{
+	pthread_mutex_lock(&gate);
+	pthread_mutex_unlock(&gate);
+	return arg;
+}
+
+static int crowd(int n)
+{
+	static pthread_t t[10000];
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
+	pthread_mutex_lock(&gate);
+	for (int i = 0; i < n; i++)
+		if (pthread_create(&t[i], &attr, in_crowd, NULL))
+			abort();
+	ready();
+	while (!leave)
+		usleep(1000);
+	pthread_mutex_unlock(&gate);
 	for (int i = 0; i < n; i++)
 		pthread_join(t[i], NULL);
 	puts("done");
@@ -307,12 +337,16 @@ int main(int argc, char **argv)
 		return dispositions();
 	if (!strcmp(mode, "raise"))
 		return raise(n);
+	if (!strcmp(mode, "crowd"))
+		return crowd(n);
 	if (!strcmp(mode, "births")) {
-		for (int i = 0; i < n; i++) {
-			pthread_t t;
-			if (pthread_create(&t, NULL, short_life, NULL))
-				abort();
-			pthread_join(t, NULL);
+		pthread_t t[64];
+		for (; n > 0; n -= 64) {
+			for (int i = 0; i < 64; i++)
+				if (pthread_create(&t[i], NULL, short_life, NULL))
+					abort();
+			for (int i = 0; i < 64; i++)
+				pthread_join(t[i], NULL);
 		}
 		return 0;
 	}
