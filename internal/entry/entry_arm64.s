@@ -163,6 +163,66 @@ regsCaller:
 	STP  (R9, R11), 240(RSP)                          // lr, sp
 	MRS  NZCV, R10
 	STP  (R30, R10), 256(RSP)                         // pc, pstate
+	ADR  literals, R15
+	MOVD Literals_Action(R15), R10
+	TBNZ $1, R10, regsSlow                            // a stack record: of no fixed length
+	MRS  TPIDR_EL0, R10
+	CBZ  R10, regsSlow
+	LDP  (R15), (R11, R15)                            // table, index word
+	LDP  -16(R11), (R13, R14)                         // offset of the tid, ring
+	TBNZ $0, R13, regsSlow
+	UBFX $12, R10, $const_SlotBits, R12
+	ADD  R12<<const_SlotShift, R11, R11               // home slot
+	MOVWU (R10)(R13), R10                             // tid
+	LDXP (R11), (R12, R13)
+	MRS  CNTVCT_EL0, R16
+	EOR  R16>>const_TimeBits, R13, R17
+	EOR  R10<<const_TidShift, R17, R17
+	CBNZ R17, regsSlow
+	AND  $(const_PageWords-1), R12, R17
+	CBZ  R17, regsSlow
+	SUB  $(const_PageWords-const_RegsRecord+1), R17, R17
+	TBZ  $63, R17, regsSlow                           // does not fit
+	ADD  $const_RegsRecord, R12, R17
+	STXP (R17, R13), (R11), R10
+	CBNZ R10, regsSlow
+	ADD  R12.UXTW<<3, R14, R14                        // R14 = the record
+	ADR  literals, R10
+	LDP  Literals_Reserved(R10), (R13, R17)
+	MOVD R13, (R14)                                   // how long it is, should we not come back
+	ADD  R30<<(const_WordIndexShift-2), R15, R15
+	BFI  $(const_WordSPShift-4), R29, $16, R15
+	BFXIL $0, R16, $const_TimeBits, R15
+	MOVD R15, 8(R14)
+	// x0-x9 and x18-x28 have kept their values.
+	STP  (R0, R1), 16(R14)
+	STP  (R2, R3), 32(R14)
+	STP  (R4, R5), 48(R14)
+	STP  (R6, R7), 64(R14)
+	STP  (R8, R9), 80(R14)
+	LDP  80(RSP), (R10, R11)
+	LDP  96(RSP), (R12, R13)
+	STP  (R10, R11), 96(R14)
+	STP  (R12, R13), 112(R14)
+	LDP  112(RSP), (R10, R11)
+	LDP  128(RSP), (R12, R13)
+	STP  (R10, R11), 128(R14)
+	STP  (R12, R13), 144(R14)
+	STP  (R18_PLATFORM, R19), 160(R14)
+	STP  (R20, R21), 176(R14)
+	STP  (R22, R23), 192(R14)
+	STP  (R24, R25), 208(R14)
+	STP  (R26, R27), 224(R14)
+	LDP  232(RSP), (R10, R11)                         // x29, lr
+	STP  (g, R10), 240(R14)
+	LDP  248(RSP), (R12, R13)                         // sp, pc
+	STP  (R11, R12), 256(R14)
+	MRS  NZCV, R12
+	STP  (R13, R12), 272(R14)
+	STLR R17, (R14)                                   // commit
+	B    regsRestore
+
+regsSlow:
 	MOVD RSP, R19                                     // R19 = pt_regs from here
 	MOVD $0, R20                                      // words of the stack part
 	ADR  literals, R15
@@ -178,7 +238,7 @@ recordRegs:
 	MOVD R0, R22
 	BL   reserve
 	MOVD 8(R29), R30
-	CBZ  R1, regsRestore
+	CBZ  R1, regsSlowDone
 	ADR  literals, R15
 	MOVD Literals_Index(R15), R15
 	ADD  R30<<(const_WordIndexShift-2), R15, R15
@@ -243,11 +303,13 @@ commitRecord:
 	ORR  R22, R5, R5
 	ORR  R21<<16, R5, R5
 	STLR R5, (R1)
-	CBZ  R3, regsRestore
+	CBZ  R3, regsSlowDone
 	STLR R4, (R3)
 
-regsRestore:
+regsSlowDone:
 	MOVD R19, RSP                                     // drops the stack part's buffer
+
+regsRestore:
 	MOVD 248(RSP), R10
 	ADD  $32, R29, R11
 	EOR  R10, R11, R11
@@ -727,6 +789,10 @@ dlDone:
 	PCALIGN $16
 
 literals:
+	WORD $0
+	WORD $0
+	WORD $0
+	WORD $0
 	WORD $0
 	WORD $0
 	WORD $0

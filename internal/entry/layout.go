@@ -202,4 +202,10 @@ type Literals struct {
 	Index  uint64 // index << WordIndexShift of address 0: event index word = Index + (x30 << 35)
 	Action uint64 // Action* bits of ftrace_regs_caller
 	RDebug uint64 // address of r_debug, for the loader's hook
+	// The first word of a record with registers only, before and when it is committed.
+	Reserved uint64
+	Record   uint64
 }
+
+// RegsRecord is such a record's length in words: the word, the event, pt_regs.
+const RegsRecord = 2 + RegsWords

@@ -227,6 +227,8 @@ func (t *target) fillIsland(o *object, addr uint64) error {
 	binary.LittleEndian.PutUint64(lit[8:], o.index<<entry.WordIndexShift-o.start<<(entry.WordIndexShift-2))
 	binary.LittleEndian.PutUint64(lit[16:], t.rec.action())
 	binary.LittleEndian.PutUint64(lit[24:], t.rdebug)
+	binary.LittleEndian.PutUint64(lit[32:], entry.WordReserved<<entry.WordIndexShift|entry.RegsRecord)
+	binary.LittleEndian.PutUint64(lit[40:], entry.WordRecord<<entry.WordIndexShift|entry.RecordRegs|entry.RegsRecord)
 	if t.tidOffset == entry.TidOffsetNone {
 		if err := t.putSwitch(code); err != nil {
 			return err
