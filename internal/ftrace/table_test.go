@@ -1,0 +1,220 @@
+package ftrace
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"path"
+	"testing"
+
+	"nopal/internal/arch/arm64"
+)
+
+// text is a piece of memory with code.
+type text struct {
+	base uint64
+	code []byte
+}
+
+func (m *text) ReadAt(b []byte, at int64) (int, error) {
+	off := uint64(at) - m.base
+	if off > uint64(len(m.code)) || uint64(len(b)) > uint64(len(m.code))-off {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return copy(b, m.code[off:]), nil
+}
+
+func (m *text) WriteAt(b []byte, at int64) (int, error) {
+	return copy(m.code[uint64(at)-m.base:], b), nil
+}
+
+func (m *text) insn(at uint64) uint32 { return binary.LittleEndian.Uint32(m.code[at-m.base:]) }
+
+func (m *text) set(at uint64, insn uint32) { binary.LittleEndian.PutUint32(m.code[at-m.base:], insn) }
+
+type names []string
+
+func (n names) SiteNames(site int) (raw, demangled string) { return n[site], n[site] }
+
+// newText is three pages of NOPs with four sites, one of them across a page border.
+func newText() (*text, *Object) {
+	m := &text{base: 0x400000, code: make([]byte, 3*batchPage)}
+	for at := m.base; at < m.base+3*batchPage; at += 4 {
+		m.set(at, arm64.Nop)
+	}
+	o := &Object{
+		Path: "/bin/x", Names: names{"alpha", "beta", "across", "gamma"}, Caller: 0x300000, RegsCaller: 0x300100,
+		Records: []Record{{Addr: 0x400010, Site: 0}, {Addr: 0x400100, Site: 1}, {Addr: 0x400ffc, Site: 2}, {Addr: 0x402000, Site: 3}},
+	}
+	return m, o
+}
+
+func matching(glob string) func(raw, demangled, object string) bool {
+	return func(raw, _, _ string) bool {
+		ok, _ := path.Match(glob, raw)
+		return ok
+	}
+}
+
+// calls is what slot 2 of a site calls, 0 for a NOP.
+func calls(t *testing.T, m *text, site uint64) uint64 {
+	t.Helper()
+	insn := m.insn(site + arm64.SiteBranchOffset)
+	if insn == arm64.Nop {
+		return 0
+	}
+	to, ok := arm64.BranchTarget(site+arm64.SiteBranchOffset, insn)
+	if !ok {
+		t.Fatalf("%08x at slot 2 of %#x", insn, site)
+	}
+	return to
+}
+
+func TestOpsCombine(t *testing.T) {
+	m, o := newText()
+	table := &Table{}
+	plain := &Ops{Name: "plain", Match: matching("a*")}
+	regs := &Ops{Name: "regs", Flags: FlagRegs, Match: matching("*a")}
+	for _, op := range []*Ops{plain, regs} {
+		if _, err := table.Register(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := table.Add(o); n != 4 {
+		t.Fatalf("%d sites wanted, want 4", n)
+	}
+	live := LiveText{m}
+	update := func(want ...uint64) {
+		t.Helper()
+		if err := table.Update(live, o); err != nil {
+			t.Fatal(err)
+		}
+		for i, w := range want {
+			if got := calls(t, m, o.Records[i].Addr); got != w {
+				t.Errorf("%s calls %#x, want %#x", o.Names.(names)[i], got, w)
+			}
+		}
+	}
+	update(0, 0, 0, 0) // not prepared yet
+	if refused := table.Prepare(live, o); refused != nil {
+		t.Fatal(refused)
+	}
+	for _, r := range o.Records {
+		if m.insn(r.Addr) != arm64.MovX9X30 {
+			t.Errorf("slot 1 of %#x is %08x", r.Addr, m.insn(r.Addr))
+		}
+	}
+	update(o.RegsCaller, o.RegsCaller, o.Caller, o.RegsCaller)
+	table.Unregister(regs)
+	update(o.Caller, 0, o.Caller, 0)
+	if err := table.Restore(live, o); err != nil {
+		t.Fatal(err)
+	}
+	if m.insn(o.Records[0].Addr) != arm64.MovX9X30 || m.insn(o.Records[1].Addr) != arm64.Nop {
+		t.Error("Restore takes slot 1 from an armed site or leaves it at one that is not")
+	}
+	table.Unregister(plain)
+	update(0, 0, 0, 0)
+	if err := table.Restore(live, o); err != nil {
+		t.Fatal(err)
+	}
+	for at := m.base; at < m.base+uint64(len(m.code)); at += 4 {
+		if m.insn(at) != arm64.Nop {
+			t.Fatalf("%08x is left at %#x", m.insn(at), at)
+		}
+	}
+}
+
+func TestForeignInstructionsAreRefused(t *testing.T) {
+	const breakpoint = 0xd4200000
+	for slot := uint64(0); slot < 8; slot += 4 {
+		m, o := newText()
+		table := &Table{}
+		if _, err := table.Register(&Ops{Name: "all"}); err != nil {
+			t.Fatal(err)
+		}
+		table.Add(o)
+		m.set(o.Records[1].Addr+slot, breakpoint)
+		refused := table.Prepare(LiveText{m}, o)
+		err := errors.Join(append(refused, table.Update(LiveText{m}, o))...)
+		var mismatch *arm64.MismatchError
+		if !errors.As(err, &mismatch) || mismatch.Site != o.Records[1].Addr || mismatch.Found != breakpoint {
+			t.Errorf("slot at +%d: error %v", slot, err)
+		}
+		if m.insn(o.Records[1].Addr+slot) != breakpoint {
+			t.Errorf("slot at +%d: a breakpoint is written over", slot)
+		}
+		if _, armed := o.Records[1].Armed(); armed {
+			t.Errorf("slot at +%d: the site counts as armed", slot)
+		}
+		for _, i := range []int{0, 2, 3} {
+			if calls(t, m, o.Records[i].Addr) != o.Caller {
+				t.Errorf("slot at +%d: site %d is not armed for another's sake", slot, i)
+			}
+		}
+	}
+}
+
+func TestOnlyOneChangesThePC(t *testing.T) {
+	_, o := newText()
+	table := &Table{}
+	table.Add(o)
+	if _, err := table.Register(&Ops{Name: "first", Flags: FlagIPModify, Match: matching("alpha")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := table.Register(&Ops{Name: "other", Flags: FlagIPModify, Match: matching("beta")}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := table.Register(&Ops{Name: "second", Flags: FlagIPModify, Match: matching("al*")})
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) || conflict.Function != "alpha" || conflict.First != "first" || conflict.Second != "second" {
+		t.Errorf("error %v", err)
+	}
+	for i := range MaxOps {
+		if _, err = table.Register(&Ops{Name: "more"}); err != nil {
+			if i != MaxOps-2 {
+				t.Errorf("%d more ops registered, want %d", i, MaxOps-2)
+			}
+			return
+		}
+	}
+	t.Error("ops without end can be registered")
+}
+
+// TestBatchEqualsLive: both ways of writing leave the same code.
+func TestBatchEqualsLive(t *testing.T) {
+	m1, o1 := newText()
+	m2, o2 := newText()
+	batch := &BatchText{Memory: m2}
+	for _, c := range []struct {
+		text arm64.Text
+		o    *Object
+	}{{LiveText{m1}, o1}, {batch, o2}} {
+		table := &Table{}
+		if _, err := table.Register(&Ops{Name: "all"}); err != nil {
+			t.Fatal(err)
+		}
+		table.Add(c.o)
+		if refused := table.Prepare(c.text, c.o); refused != nil {
+			t.Fatal(refused)
+		}
+		if err := table.Update(c.text, c.o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range o2.Records {
+		if m2.insn(r.Addr) != arm64.Nop {
+			t.Fatal("written before Flush")
+		}
+	}
+	// What another has changed meanwhile, in a page that is written, stays.
+	const breakpoint = 0xd4200000
+	m1.set(0x400200, breakpoint)
+	m2.set(0x400200, breakpoint)
+	if err := batch.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if string(m1.code) != string(m2.code) {
+		t.Error("the batch has written something else")
+	}
+}
