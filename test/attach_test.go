@@ -149,7 +149,7 @@ func TestKillNopal(t *testing.T) {
 	var found int
 	for i := range times {
 		rec := start(t, nopalBin(t), "record", "-q", "-p", p.pid(), "-o", t.TempDir()+"/nopal.data", "--buffer", "1m", "--duration", "150ms")
-		moment := time.Duration(random.Int64N(int64(450 * time.Millisecond)))
+		moment := 120*time.Millisecond + time.Duration(random.Int64N(int64(450*time.Millisecond)))
 		time.Sleep(moment)
 		select {
 		case <-rec.done:

@@ -20,13 +20,13 @@ func TestPrograms(t *testing.T) {
 		"control", "control-static", "control-clang",
 		"jumps", "jumps-static", "jumps-clang", "jumps-musl", "jumps-musl-static", "exits", "coroutines", "altstack",
 		"exceptions", "exceptions-clang", "exceptions-static", "unwind", "preserve",
-		"sigprof", "sigprof-clang",
-		"threads", "threads-static", "threads-staticpie", "threads-nopie", "threads-clang", "threads-musl", "threads-musl-static",
+		"sigprof", "sigprof-clang 50000",
+		"threads", "threads-static 2", "threads-staticpie 1", "threads-nopie 1", "threads-clang 1", "threads-musl 2", "threads-musl-static 1",
 		"rawclone", "dl", "ctors", "ctors-static", "nolibc", "sandbox", "mdwe", "mdwe again", "values",
 		"ends exit 0", "ends exit 77", "ends signal 15", "ends signal 9", "ends signal 6", "ends segv",
 		"busy 4 100", "busy 4 100 1", "busy-musl 4 100 1", "brief",
 		"many-10000 once",
-		"forks", "forks-static", "forks-musl", "forks chain 3",
+		"forks", "forks-static 3", "forks-musl 3", "forks chain 3",
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +67,7 @@ func TestBTIPrograms(t *testing.T) {
 		t.Skip("this CPU has no BTI and PAC; the VM with -cpu max has")
 	}
 	for _, line := range []string{
-		"fib-bti", "abi-bti", "control-bti", "jumps-bti", "threads-bti", "sigprof-bti 50000", "values-bti", "exceptions-bti",
+		"fib-bti", "abi-bti", "control-bti", "jumps-bti", "threads-bti 2", "sigprof-bti 50000", "values-bti", "exceptions-bti",
 		"fib-bti 15 --regs", "exceptions-bti 10 --stack", "abi-bti 20 --regs", "values-bti --regs --stack",
 	} {
 		t.Run(line, func(t *testing.T) {
