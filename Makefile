@@ -10,7 +10,7 @@ GO ?= go
 machine := $(if $(filter aarch64,$(shell uname -m)),tools,vm-tools)
 
 .DEFAULT_GOAL := build
-.PHONY: bench build build-arm64 demo fixtures fuzz lint test test-vm vet vm vm-tools tools clean help
+.PHONY: bench build build-arm64 demo fixtures fuzz lint man test test-vm vet vm vm-tools tools clean help
 
 build: ## build nopal for this machine (build/nopal)
 	$(GO) build -o build/nopal ./cmd/nopal
@@ -42,6 +42,9 @@ test: vet $(machine) fixtures build-arm64 ## run all tests, here and in the arm6
 
 test-vm: vm-tools fixtures build-arm64 ## run tests in the arm64 VM only: PKG=./internal/tracee RUN=TestAttach V=1
 	$(testall) -host=false $(PKG)
+
+man: build ## write the manual pages to build/man
+	build/nopal man build/man
 
 demo: build build-arm64 $(machine) ## record Lua and SQLite on arm64 and show their traces
 	@scripts/tools.sh demo
