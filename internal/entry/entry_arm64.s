@@ -33,6 +33,8 @@
 // Instructions that Go's assembler has no name for.
 #define XPACLRI WORD $0xd50320ff // strip the PAC from x30; a NOP before ARMv8.3
 
+#define LITERALS WORD $0; WORD $0; WORD $0; WORD $0
+
 #define FRAME_RECORDS \
 	STP.W (R29, R9), -16(RSP)  \ // record of the caller
 	MOVD  RSP, R29             \
@@ -247,41 +249,14 @@ recordRegs:
 	MOVD R15, 8(R1)
 	ADD  $16, R1, R23
 	TBZ  $0, R21, storeStack
-	LDP  0(R19), (R5, R6)
-	LDP  16(R19), (R7, R8)
-	STP  (R5, R6), 0(R23)
-	STP  (R7, R8), 16(R23)
-	LDP  32(R19), (R5, R6)
-	LDP  48(R19), (R7, R8)
-	STP  (R5, R6), 32(R23)
-	STP  (R7, R8), 48(R23)
-	LDP  64(R19), (R5, R6)
-	LDP  80(R19), (R7, R8)
-	STP  (R5, R6), 64(R23)
-	STP  (R7, R8), 80(R23)
-	LDP  96(R19), (R5, R6)
-	LDP  112(R19), (R7, R8)
-	STP  (R5, R6), 96(R23)
-	STP  (R7, R8), 112(R23)
-	LDP  128(R19), (R5, R6)
-	LDP  144(R19), (R7, R8)
-	STP  (R5, R6), 128(R23)
-	STP  (R7, R8), 144(R23)
-	LDP  160(R19), (R5, R6)
-	LDP  176(R19), (R7, R8)
-	STP  (R5, R6), 160(R23)
-	STP  (R7, R8), 176(R23)
-	LDP  192(R19), (R5, R6)
-	LDP  208(R19), (R7, R8)
-	STP  (R5, R6), 192(R23)
-	STP  (R7, R8), 208(R23)
-	LDP  224(R19), (R5, R6)
-	LDP  240(R19), (R7, R8)
-	STP  (R5, R6), 224(R23)
-	STP  (R7, R8), 240(R23)
-	LDP  256(R19), (R5, R6)
-	STP  (R5, R6), 256(R23)
-	ADD  $272, R23
+	MOVD R19, R6
+	MOVD $(const_RegsWords/2), R5
+
+copyRegs:
+	LDP.P 16(R6), (R7, R8)
+	STP.P (R7, R8), 16(R23)
+	SUB  $1, R5
+	CBNZ R5, copyRegs
 
 storeStack:
 	CBZ  R20, commitRecord
@@ -345,9 +320,10 @@ regsExitSP:
 	MOVD R17, RSP
 	RET  (R9)
 
-// walk: return addresses by frame records into a buffer at sp. The page that
-// holds sp is read directly; any other is read by process_vm_readv on ourselves,
-// which reports a bad address instead of faulting. R20 = 1 + number of addresses.
+// walk: return addresses by frame records into a buffer at sp. What may be read
+// without faulting is the page that holds sp, and the stack that nopal has found for
+// this thread or the main one, if sp lies in it. No system call could tell more: the
+// program may have a filter that kills it for one. R20 = 1 + number of addresses.
 // Uses R0-R8, R22-R27 (saved in pt_regs).
 walk:
 	SUB  $512, RSP
@@ -357,10 +333,39 @@ walk:
 	MOVD.P R30, 8(R6)
 	MOVD $2, R20
 	MOVD 232(R19), R22                                // its frame record
-	ADR  literals, R15
-	MOVD Literals_Table(R15), R24
-	SUB  $const_ControlSize, R24, R24                 // control block
 	MOVD 248(R19), R23                                // lowest valid address
+	MOVD RSP, R5
+	LSR  $12, R5, R5
+	ADD  $1, R5
+	LSL  $12, R5, R24                                 // R24 = end of what can be read
+	ADR  literals, R15
+	MOVD Literals_Table(R15), R11
+	MOVD $const_ControlSize, R5
+	SUB  R5, R11, R5
+	LDP  Control_StackLow(R5), (R7, R8)               // the main thread's
+	BL   walkRange
+	MRS  TPIDR_EL0, R10
+	UBFX $12, R10, $const_SlotBits, R5
+	ADD  R5<<const_SlotShift, R11, R11
+	ORR  $1, R10, R10
+	MOVD Slot_Key(R11), R5
+	EOR  R5, R10, R10
+	CBNZ R10, walkNext
+	LDP  Slot_StackLow(R11), (R7, R8)
+	BL   walkRange
+	B    walkNext
+
+// walkRange: R24 = R8 if sp lies in [R7, R8).
+walkRange:
+	MOVD RSP, R5
+	SUB  R7, R5, R7
+	TBNZ $63, R7, walkRangeDone
+	SUB  R5, R8, R5
+	TBNZ $63, R5, walkRangeDone
+	MOVD R8, R24
+
+walkRangeDone:
+	RET  (R30)
 
 walkNext:
 	SUB  $(const_StackMax+1), R20, R5
@@ -370,16 +375,10 @@ walkNext:
 	CBNZ R5, walkDone
 	SUB  R23, R22, R5                                 // frame records go up the stack
 	TBNZ $63, R5, walkDone
-	MOVD RSP, R5
-	EOR  R22, R5, R7
-	ADD  $15, R22, R8
-	EOR  R8, R5, R8
-	ORR  R7, R8, R7
-	LSR  $12, R7, R7
-	CBNZ R7, walkFar
+	ADD  $16, R22, R5
+	SUB  R5, R24, R5
+	TBNZ $63, R5, walkDone
 	LDP  (R22), (R25, R30)
-
-walkRead:
 	CBZ  R30, walkDone
 	XPACLRI
 	MOVD.P R30, 8(R6)
@@ -387,28 +386,6 @@ walkRead:
 	ADD  $16, R22, R23
 	MOVD R25, R22
 	B    walkNext
-
-walkFar:
-	MOVD Control_Flags(R24), R5
-	TBNZ $0, R5, walkDone
-	MOVD Control_Owner(R24), R0
-	CBZ  R0, walkDone                                 // a forked child: not recorded
-	SUB  $48, RSP
-	MOVD $16, R5
-	ADD  $32, RSP, R1
-	STP  (R1, R5), (RSP)                              // local iovec: our stack
-	STP  (R22, R5), 16(RSP)                           // remote iovec: the frame record
-	MOVD RSP, R1
-	MOVD $1, R2
-	ADD  $16, RSP, R3
-	MOVD $1, R4
-	MOVD $0, R5
-	MOVD $270, R8                                     // process_vm_readv
-	SVC
-	LDP  32(RSP), (R25, R30)
-	ADD  $48, RSP
-	EOR  $16, R0, R0
-	CBZ  R0, walkRead
 
 walkDone:
 	MOVD 8(R29), R30
@@ -620,14 +597,9 @@ reserveNone:
 	B    reserveDone
 
 askTid:
-	// No C library yet, or one whose thread block we do not know.
+	// No C library yet, or one whose thread block we do not know: the process's id.
 	SUB  $const_ControlSize, R9, R13
-	MOVD Control_Flags(R13), R5
 	MOVD Control_Owner(R13), R13
-	TBNZ $0, R5, haveTid
-	MOVD $178, R8                                     // gettid
-	SVC
-	MOVD R0, R13
 	B    haveTid
 
 probe:
@@ -789,18 +761,9 @@ dlDone:
 	PCALIGN $16
 
 literals:
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
-	WORD $0
+	LITERALS
+	LITERALS
+	LITERALS
 
 end:
 	RET

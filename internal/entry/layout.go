@@ -31,20 +31,13 @@ const TimeBits = 25
 const TidShift = 64 - TimeBits
 
 // TidOffsetNone in Control.TidOffset says that the thread block's thread id
-// was not found: gettid is asked each time. Real offsets are multiples of 4.
+// was not found: events count as the main thread's. Real offsets are multiples of 4.
 const TidOffsetNone = 1
 
 // Keys in Slot.Key that are no thread pointer.
 const (
 	KeyFree      = 0 // never used: ends a search
 	KeyTombstone = 2 // used once and freed by nopal: a search goes on behind it
-)
-
-// Control flags.
-const (
-	// FlagNoSyscalls forbids system calls in the target's context other than its
-	// own: set where a seccomp filter is active.
-	FlagNoSyscalls = 1 << 0
 )
 
 // Action bits of a site's larger record.
@@ -93,9 +86,10 @@ const StackMax = 62
 type Control struct {
 	Magic     uint64 // ControlMagic
 	Owner     uint64 // process id
-	Flags     uint64
 	WaitTicks uint64 // how long the loader's thread waits for nopal, counter ticks
-	_         [ControlSize - 6*8]byte
+	StackLow  uint64 // the main thread's stack, and its end
+	StackHigh uint64
+	_         [ControlSize - 7*8]byte
 	TidOffset uint64 // of the thread id, from the thread pointer; or TidOffsetNone
 	Ring      uint64 // address of the shared ring; 0: not recorded
 }
@@ -116,7 +110,10 @@ type Slot struct {
 	Key     uint64 // thread pointer | 1; KeyFree, KeyTombstone
 	Stream  uint32 // number of this thread's stream
 	Tid     uint32
-	_       [32]byte
+	// The thread's stack, found by nopal when it first hears of it: what stack
+	// records may read.
+	StackLow, StackHigh uint64
+	_                   [16]byte
 }
 
 // SlotStat is a slot's part in shared memory: what nopal must still be able to

@@ -114,6 +114,12 @@ func (d *Drainer) collect() {
 		for i > 0 && d.seq(s.pages[i-1]) > seq {
 			i--
 		}
+		if i == 0 && s.off > entry.PageHeaderWords {
+			// A page is announced before it is used, so one that comes late with a
+			// lower number has lost against the one being read.
+			d.limbo = append(d.limbo, limboPage{page: p, s: s})
+			continue
+		}
 		s.pages = slices.Insert(s.pages, i, p)
 	}
 }

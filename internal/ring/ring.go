@@ -10,6 +10,7 @@ package ring
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"sync/atomic"
 
 	"nopal/internal/entry"
@@ -154,6 +155,17 @@ func (r *Ring) Header() *entry.RingHeader { return r.header }
 
 // Memory returns the mapping.
 func (r *Ring) Memory() []byte { return r.mem }
+
+// Streams yields the slots that are in use with the numbers of their streams.
+func (r *Ring) Streams() iter.Seq2[int, uint32] {
+	return func(yield func(int, uint32) bool) {
+		for i := range r.stats {
+			if stream := atomic.LoadUint32(&r.stats[i].Stream); stream != 0 && !yield(i, stream) {
+				return
+			}
+		}
+	}
+}
 
 // page returns the words of page p.
 func (r *Ring) page(p uint32) []uint64 {

@@ -39,7 +39,7 @@ func (t *target) child(p *tracee.Process) *target {
 // parent's already, and its control block was wiped by the fork.
 func (t *target) installChild(ctx context.Context, parent *target) error {
 	t.ringAddr, t.control, t.controlSize = parent.ringAddr, parent.control, parent.controlSize
-	t.tidOffset, t.noSyscalls = parent.tidOffset, parent.noSyscalls
+	t.tidOffset = parent.tidOffset
 	file, fd, err := t.makeMemfd(ctx)
 	if err != nil {
 		return err

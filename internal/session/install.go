@@ -101,12 +101,6 @@ func (t *target) makeRing(ctx context.Context) error {
 		return err
 	}
 	t.controlSize = (entry.ControlSize + entry.SlotCount<<entry.SlotShift + t.page - 1) &^ (t.page - 1)
-	status, err := tracee.Status(t.pid)
-	if err != nil {
-		return err
-	}
-	t.noSyscalls = status.Seccomp != 0
-
 	maps, err := tracee.Maps(t.pid)
 	if err != nil {
 		return err
@@ -201,18 +195,20 @@ func (t *target) makeMemfd(ctx context.Context) (f *os.File, fd int, err error) 
 // writeControl fills the control block. Its last word makes the target's threads
 // record.
 func (t *target) writeControl() error {
-	var flags uint64
-	if t.noSyscalls {
-		flags |= entry.FlagNoSyscalls
+	head := make([]byte, 40)
+	put := binary.LittleEndian.PutUint64
+	put(head[0:], entry.ControlMagic)
+	put(head[8:], uint64(t.pid))
+	put(head[16:], uint64(loaderWait.Seconds()*float64(entry.CounterFrequency())))
+	low, high, err := t.mainStack()
+	if err != nil {
+		return err
 	}
-	head := make([]byte, 32)
-	binary.LittleEndian.PutUint64(head[0:], entry.ControlMagic)
-	binary.LittleEndian.PutUint64(head[8:], uint64(t.pid))
-	binary.LittleEndian.PutUint64(head[16:], flags)
-	binary.LittleEndian.PutUint64(head[24:], uint64(loaderWait.Seconds()*float64(entry.CounterFrequency())))
+	put(head[24:], low)
+	put(head[32:], high)
 	tail := make([]byte, 16)
-	binary.LittleEndian.PutUint64(tail[0:], t.tidOffset)
-	binary.LittleEndian.PutUint64(tail[8:], t.ringAddr)
+	put(tail[0:], t.tidOffset)
+	put(tail[8:], t.ringAddr)
 	if _, err := t.mem.WriteAt(head, int64(t.control)); err != nil {
 		return fmt.Errorf("write control block: %w", err)
 	}
@@ -319,24 +315,35 @@ func (t *target) putSwitch(code []byte) error {
 	return nil
 }
 
-// refineTid tries again to find the thread id's offset, where the C library was not
-// ready when the target was installed: from the slots that its threads have taken.
-func (t *target) refineTid() {
-	if t.tidOffset != entry.TidOffsetNone || t.noSyscalls {
-		return
-	}
+// slots reads the target's slot table.
+func (t *target) slots() ([]byte, error) {
 	table := make([]byte, entry.SlotCount<<entry.SlotShift)
-	if n, _ := t.mem.ReadAt(table, int64(t.control+entry.ControlSize)); n < len(table) {
+	if _, err := t.mem.ReadAt(table, int64(t.control+entry.ControlSize)); err != nil {
+		return nil, fmt.Errorf("read thread slots: %w", err)
+	}
+	return table, nil
+}
+
+// refineTid tries again to find the thread id's offset, where the C library was not
+// ready when the target was installed. Until then all events count as the main
+// thread's, which took the first slot with a thread pointer.
+func (t *target) refineTid() {
+	if t.tidOffset != entry.TidOffsetNone {
 		return
 	}
-	var ids []threadID
+	table, err := t.slots()
+	if err != nil {
+		return // it has ended
+	}
+	first := threadID{tid: uint32(t.pid)}
+	stream := ^uint32(0)
 	for s := table; len(s) > 0; s = s[1<<entry.SlotShift:] {
-		key, tid := binary.LittleEndian.Uint64(s[16:]), binary.LittleEndian.Uint32(s[28:])
-		if key > entry.KeyTombstone && key != 1 && tid != 0 {
-			ids = append(ids, threadID{key &^ 1, tid})
+		key, n := binary.LittleEndian.Uint64(s[16:]), binary.LittleEndian.Uint32(s[24:])
+		if key > entry.KeyTombstone && n != 0 && n < stream {
+			first.pointer, stream = key&^1, n
 		}
 	}
-	off, ok := findTidOffset(t.mem, ids)
+	off, ok := findTidOffset(t.mem, []threadID{first})
 	if !ok {
 		return
 	}

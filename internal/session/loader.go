@@ -201,6 +201,9 @@ func (t *target) prepareLoaded(ticket uint64) error {
 // mmapByLoader has the thread that waits in the hook map memory.
 func (t *target) mmapByLoader(ticket uint64) remoteMap {
 	return func(addr, size uint64, prot, flags, fd int) error {
+		if status, err := tracee.Status(t.pid); err != nil || status.Seccomp != 0 {
+			return errors.Join(err, errors.New("the process filters its system calls"))
+		}
 		h := t.ring.Header()
 		h.Number = sys.NrMmap
 		h.Args = [6]uint64{addr, size, uint64(prot), uint64(flags), uint64(int64(fd)), 0}

@@ -129,8 +129,13 @@ func (s *session) look(flush bool) (int, error) {
 		if err != nil {
 			return total, err
 		}
-		if n > 0 && flush {
+		if n > 0 {
 			t.refineTid()
+		}
+		if s.rec.o.Stack {
+			if err := t.findStacks(); err != nil && !notThere(err) {
+				s.rec.warn("process %d: stacks may be cut short: %v", t.pid, err)
+			}
 		}
 	}
 	if flush && !s.rec.o.Overwrite {

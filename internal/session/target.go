@@ -45,9 +45,9 @@ type target struct {
 	ringAddr    uint64
 	control     uint64
 	controlSize uint64
-	tidOffset   uint64 // as in entry.Control
-	noSyscalls  bool
-	ended       bool // its threads are gone
+	tidOffset   uint64          // as in entry.Control
+	stacks      map[uint32]bool // streams whose stacks have been looked for
+	ended       bool            // its threads are gone
 }
 
 // newTarget plans nothing yet. mem is the process's memory; p is set when it is attached.
