@@ -255,7 +255,7 @@ func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool,
 		return nil, nil, err
 	}
 	slot2 := map[uint64]bool{}
-	text := &ftrace.BatchText{Memory: t.mem}
+	text := &ftrace.BatchText{Memory: t.text()}
 	for _, o := range objects {
 		if o.island == 0 {
 			continue

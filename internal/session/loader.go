@@ -147,7 +147,7 @@ func (t *target) putHook() error {
 	if err := t.ring.AddJournal([]ring.JournalEntry{{Addr: t.hook, Old: [2]uint32{retX30, 0}}}); err != nil {
 		return err
 	}
-	text := ftrace.LiveText{Memory: t.mem}
+	text := ftrace.LiveText{Memory: t.text()}
 	insn, err := text.Load(t.hook)
 	if err != nil {
 		return err

@@ -372,14 +372,15 @@ func (s *session) release(ctx context.Context, t *target) error {
 	}
 	t.setLive(0)
 	r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
-	err := r.disarm()
+	// The sooner the fewer threads are in our code later; what fails here is tried
+	// again, and its error told, when they are stopped.
+	_ = r.disarm()
 	p := t.p
-	if err == nil {
-		if t.attached {
-			err = p.Stop(ctx)
-		} else {
-			p, err = s.tr.Attach(ctx, t.pid, tracee.Options{})
-		}
+	var err error
+	if t.attached {
+		err = p.Stop(ctx)
+	} else {
+		p, err = s.tr.Attach(ctx, t.pid, tracee.Options{})
 	}
 	if err == nil {
 		var report DetachReport

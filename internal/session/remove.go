@@ -19,6 +19,7 @@ import (
 type remover struct {
 	pid      int
 	mem      *tracee.Memory
+	text     ftrace.Memory // as target.text; nil: mem
 	state    ring.State
 	changed  []string // instructions that are neither ours nor the original ones
 	restored int
@@ -30,12 +31,19 @@ type liveLook struct {
 	live  ftrace.LiveText
 }
 
-func newLiveLook(mem *tracee.Memory) *liveLook {
+func newLiveLook(mem ftrace.Memory) *liveLook {
 	return &liveLook{ftrace.BatchText{Memory: mem}, ftrace.LiveText{Memory: mem}}
 }
 
 func (t *liveLook) Load(addr uint64) (uint32, error)     { return t.batch.Load(addr) }
 func (t *liveLook) Store(addr uint64, insn uint32) error { return t.live.Store(addr, insn) }
+
+func (r *remover) code() ftrace.Memory {
+	if r.text != nil {
+		return r.text
+	}
+	return r.mem
+}
 
 // callsUs reports whether insn at pc branches into one of our islands.
 func (r *remover) callsUs(pc uint64, insn uint32) bool {
@@ -46,7 +54,7 @@ func (r *remover) callsUs(pc uint64, insn uint32) bool {
 // disarm turns every armed slot 2 into a NOP. It stops nobody: NOP and BL may
 // replace one another (Arm ARM B2.2.5).
 func (r *remover) disarm() error {
-	text := newLiveLook(r.mem)
+	text := newLiveLook(r.code())
 	for _, e := range r.state.Journal {
 		if e.Addr == 0 || e.Old[1] == 0 {
 			continue
@@ -71,7 +79,7 @@ func (r *remover) disarm() error {
 
 // restore puts back the other instructions. All threads are stopped.
 func (r *remover) restore() error {
-	text := &ftrace.BatchText{Memory: r.mem}
+	text := &ftrace.BatchText{Memory: r.code()}
 	for _, e := range r.state.Journal {
 		if e.Addr == 0 {
 			continue
@@ -133,6 +141,7 @@ const (
 // attached and stopped, and stays so. It reports whether all is gone: where a
 // thread does not leave our code, that stays mapped and does no harm.
 func (r *remover) finish(ctx context.Context, p *tracee.Process) (gone bool, err error) {
+	r.text = p
 	if err := r.disarm(); err != nil {
 		return false, err
 	}

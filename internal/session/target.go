@@ -76,6 +76,15 @@ func (t *target) attach(p *tracee.Process) {
 	t.p, t.mem, t.attached = p, p.Memory(), true
 }
 
+// text is the memory that code is written through. Where the kernel does not let it be
+// written through /proc/PID/mem, ptrace can while the process is attached and stopped.
+func (t *target) text() ftrace.Memory {
+	if t.attached {
+		return t.p
+	}
+	return t.mem
+}
+
 // plan finds the objects that are mapped now and forgets those that are not. It
 // returns the new ones that have functions to trace. Threads may run.
 func (t *target) plan() ([]*object, error) {
@@ -234,7 +243,7 @@ func (t *target) fillIsland(o *object, addr uint64) error {
 			return err
 		}
 	}
-	if _, err := t.mem.WriteAt(code, int64(addr)); err != nil {
+	if _, err := t.text().WriteAt(code, int64(addr)); err != nil {
 		return fmt.Errorf("write trampolines at %#x: %w", addr, err)
 	}
 	o.island = addr
