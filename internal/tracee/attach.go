@@ -41,6 +41,9 @@ func Check(pid int) error {
 
 func (t *Tracer) attach(ctx context.Context, pid int, o Options) (*Process, error) {
 	if err := attachable(pid); err != nil {
+		if errors.Is(err, ErrTraced) && t.lettingGo(pid) {
+			err = ErrExited
+		}
 		return nil, err
 	}
 	var p *Process
@@ -88,6 +91,18 @@ func (t *Tracer) attach(ctx context.Context, pid int, o Options) (*Process, erro
 	_ = p.Detach(undo)
 	_ = t.do(func() { t.forget(p) })
 	return nil, err
+}
+
+// lettingGo reports whether it is this tracer that still traces a process, although it has
+// detached it: what has been killed cannot be detached, but only reaped.
+func (t *Tracer) lettingGo(pid int) bool {
+	s, err := Status(pid)
+	if err != nil {
+		return true
+	}
+	yes := false
+	_ = t.do(func() { yes = s.TracerPid == t.tid && (t.procs[pid] == nil || !t.procs[pid].attached) })
+	return yes
 }
 
 // forget drops a process that could not be attached.
@@ -215,7 +230,7 @@ func permission(err error) error {
 // checkArchitecture compares the program with what this nopal can control: registers
 // and system calls are those of the machine that it was built for.
 func checkArchitecture(pid int) error {
-	f, err := os.Open(procPath(pid, "exe"))
+	f, err := os.Open(procPath(withMemory(pid), "exe"))
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
 			return permission(syscall.EACCES)
@@ -240,9 +255,10 @@ func checkMachine(ident [20]byte) error {
 		machine = elf.Machine(uint16(ident[19]) | uint16(ident[18])<<8)
 	}
 	class := elf.Class(ident[elf.EI_CLASS])
-	if machine != want || class != elf.ELFCLASS64 {
-		return fmt.Errorf("%w: the program is %v, %v; this nopal is for %v, %v",
-			ErrArchitecture, machine, class, want, elf.ELFCLASS64)
+	data := elf.Data(ident[elf.EI_DATA])
+	if machine != want || class != elf.ELFCLASS64 || data != elf.ELFDATA2LSB {
+		return fmt.Errorf("%w: the program is %v, %v, %v; this nopal is for %v, %v, %v",
+			ErrArchitecture, machine, class, data, want, elf.ELFCLASS64, elf.ELFDATA2LSB)
 	}
 	return nil
 }

@@ -53,8 +53,9 @@ func (p *Process) caller() (*Thread, error) {
 	// Looking at a thread costs two system calls: where so many wait, all may.
 	const looks = 32
 	var second *Thread
-	n := 0
+	n, waiting := 0, false
 	for _, th := range p.threads {
+		waiting = waiting || th.vfork
 		if th.state != threadHeld {
 			continue
 		}
@@ -70,7 +71,11 @@ func (p *Process) caller() (*Thread, error) {
 		}
 	}
 	if second == nil {
-		return nil, fmt.Errorf("make system call in process %d: %w", p.pid, ErrNotStopped)
+		err := ErrNotStopped
+		if p.wantStop && !waiting { // held before, so killed since
+			err = ErrExited
+		}
+		return nil, fmt.Errorf("make system call in process %d: %w", p.pid, err)
 	}
 	return second, nil
 }
@@ -86,7 +91,7 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 		return 0, fmt.Errorf("make system call %d: %w", nr, th.ptraceError(verb, err))
 	}
 	if th.state != threadHeld {
-		return fail("use", syscall.ESRCH)
+		return fail("use", th.notHeld())
 	}
 	if err := p.findGate(); err != nil {
 		return 0, fmt.Errorf("make system call %d in process %d: %w", nr, p.pid, err)

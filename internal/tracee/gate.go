@@ -64,6 +64,9 @@ func (p *Process) findGate() error {
 		}
 	}
 	if p.gate.call == 0 {
+		if seen == 0 { // it has been killed, and its memory is gone
+			return ErrExited
+		}
 		return errors.New("no system call instruction in its code")
 	}
 	return nil

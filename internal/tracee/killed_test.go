@@ -53,7 +53,12 @@ func TestKilledTracer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range rounds {
+	begin := time.Now()
+	for i := range rounds {
+		if time.Since(begin) > 15*time.Second { // an emulated machine
+			t.Logf("%d rounds in time", i)
+			break
+		}
 		cmd := exec.Command(self, strconv.Itoa(g.pid))
 		cmd.Env = append(os.Environ(), "NOPAL_TEST_CALLS=1")
 		if err := cmd.Start(); err != nil {

@@ -36,7 +36,7 @@ func OpenMemory(pid int) (*Memory, error) {
 
 // reopen is for a process that has got a new address space.
 func (m *Memory) reopen(pid int) {
-	file, err := os.OpenFile(procPath(pid, "mem"), os.O_RDWR, 0)
+	file, err := os.OpenFile(procPath(withMemory(pid), "mem"), os.O_RDWR, 0)
 	if err != nil {
 		err = fmt.Errorf("open memory of process %d: %w", pid, notThere(err))
 	}

@@ -30,7 +30,7 @@ func (m Mapping) Readable() bool { return len(m.Perms) > 0 && m.Perms[0] == 'r' 
 
 // Maps returns the address space of a process, in ascending order.
 func Maps(pid int) ([]Mapping, error) {
-	data, err := os.ReadFile(procPath(pid, "maps"))
+	data, err := readOfMemory(pid, "maps")
 	if err != nil {
 		return nil, fmt.Errorf("read memory map of process %d: %w", pid, notThere(err))
 	}
@@ -90,7 +90,7 @@ func (a AuxVector) PageSize() uint64 { return a[AtPagesz] }
 
 // Auxv returns the auxiliary vector of a 64-bit process.
 func Auxv(pid int) (AuxVector, error) {
-	data, err := os.ReadFile(procPath(pid, "auxv"))
+	data, err := readOfMemory(pid, "auxv")
 	if err != nil {
 		return nil, fmt.Errorf("read auxiliary vector of process %d: %w", pid, notThere(err))
 	}
@@ -205,7 +205,7 @@ func Tasks(pid int) ([]int, error) {
 
 // Exe returns the path of the program that a process runs, as the kernel shows it.
 func Exe(pid int) (string, error) {
-	p, err := os.Readlink(procPath(pid, "exe"))
+	p, err := os.Readlink(procPath(withMemory(pid), "exe"))
 	if err != nil {
 		return "", fmt.Errorf("read executable of process %d: %w", pid, notThere(err))
 	}
@@ -231,6 +231,33 @@ func Cmdline(pid int) ([]string, error) {
 		return nil, nil
 	}
 	return strings.Split(string(bytes.TrimSuffix(b, []byte{0})), "\x00"), nil
+}
+
+// withMemory returns the id by which /proc shows a process's memory: the first thread's,
+// unless that has ended, and given up its share, before the others.
+func withMemory(pid int) int {
+	if s := taskState(pid, pid); s != 'Z' && s != 'X' {
+		return pid
+	}
+	tids, err := Tasks(pid)
+	if err != nil {
+		return pid
+	}
+	for _, tid := range tids {
+		if s := taskState(pid, tid); s != 'Z' && s != 'X' && s != 0 {
+			return tid
+		}
+	}
+	return pid
+}
+
+// readOfMemory reads a file of /proc/PID that is empty for a thread without memory.
+func readOfMemory(pid int, name string) ([]byte, error) {
+	data, err := os.ReadFile(procPath(pid, name))
+	if err != nil || len(data) > 0 {
+		return data, err
+	}
+	return os.ReadFile(procPath(withMemory(pid), name))
 }
 
 // isTask reports whether tid is a thread of process pid.

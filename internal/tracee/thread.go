@@ -70,7 +70,7 @@ func (th *Thread) onHeld(verb string, f func() error) error {
 			return
 		}
 		if th.state != threadHeld {
-			err = th.ptraceError(verb, syscall.ESRCH)
+			err = th.ptraceError(verb, th.notHeld())
 			return
 		}
 		err = th.ptraceError(verb, f())
@@ -78,6 +78,14 @@ func (th *Thread) onHeld(verb string, f func() error) error {
 		return doErr
 	}
 	return err
+}
+
+// notHeld says why a thread is not held.
+func (th *Thread) notHeld() error {
+	if th.state == threadGone || th.p.wantStop && !th.vfork {
+		return ErrExited // held before, so killed since
+	}
+	return ErrNotStopped
 }
 
 // Regs returns the registers of the stopped thread.

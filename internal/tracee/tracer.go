@@ -451,16 +451,13 @@ func (t *Tracer) newProcess(pid int) *Process {
 }
 
 // ptraceError turns ESRCH, the kernel's answer for a thread that is not in a stop, into
-// what it means for the caller.
+// what it means for the caller: a thread that was held can only have been killed.
 func (th *Thread) ptraceError(verb string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, syscall.ESRCH) {
-		err = ErrNotStopped
-		if s := taskState(th.p.pid, th.tid); s == 0 || s == 'Z' || s == 'X' {
-			err = ErrExited
-		}
+		err = ErrExited
 	}
 	return fmt.Errorf("%s of thread %d: %w", verb, th.tid, err)
 }
