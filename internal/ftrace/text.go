@@ -53,6 +53,7 @@ type BatchText struct {
 	last    uint64
 	lastP   *[batchPage]byte
 	changes []change
+	failed  uint64 // address of the last change that could not be written
 }
 
 // change is an instruction to be replaced.
@@ -134,6 +135,7 @@ func (t *BatchText) Flush() error {
 func (t *BatchText) flushRun(start, end uint64, changes []change) error {
 	run := make([]byte, end-start)
 	if _, err := t.Memory.ReadAt(run, int64(start)); err != nil {
+		t.failed = end - arm64.InsnSize
 		return fmt.Errorf("read text at %#x: %w", start, err)
 	}
 	var errs []error
@@ -141,12 +143,18 @@ func (t *BatchText) flushRun(start, end uint64, changes []change) error {
 		at := run[c.addr-start:]
 		if found := binary.LittleEndian.Uint32(at); found != c.old {
 			errs = append(errs, &arm64.MismatchError{Op: "write text", Site: c.addr, Addr: c.addr, Expected: c.old, Found: found})
+			t.failed = c.addr
+			continue
+		}
+		if c.addr == t.failed+arm64.InsnSize {
+			// Slot 2 without its slot 1 would call with a stale x9.
 			continue
 		}
 		binary.LittleEndian.PutUint32(at, c.new)
 	}
 	if _, err := t.Memory.WriteAt(run, int64(start)); err != nil {
 		errs = append(errs, fmt.Errorf("write text at %#x: %w", start, err))
+		t.failed = end - arm64.InsnSize
 	}
 	return errors.Join(errs...)
 }

@@ -29,9 +29,16 @@ func (d *Drainer) Close() (noSlot uint64, err error) {
 		return 0, err
 	}
 	for i := range d.ring.stats {
-		st := &d.ring.stats[i]
-		if err := d.reportLost(st); err != nil {
+		if err := d.reportLost(&d.ring.stats[i]); err != nil {
 			return 0, err
+		}
+	}
+	for _, id := range ids {
+		s := d.streams[id]
+		if n := s.dropped + max(s.dead, s.lost) - s.lost; n > 0 {
+			if err := d.sink.Lost(id, s.tid, n); err != nil {
+				return 0, err
+			}
 		}
 	}
 	return atomic.LoadUint64(&d.ring.header.LostNoSlot), nil
@@ -57,31 +64,42 @@ func (d *Drainer) closeStream(s *stream) error {
 func (d *Drainer) lateEvents() error {
 	for _, l := range d.limbo {
 		page := d.ring.page(l.page)
-		for _, off := range l.holes {
-			w := atomic.LoadUint64(&page[off])
-			if kind := w >> entry.WordIndexShift; w == 0 || kind == entry.WordReserved {
+		end := 0 // behind what has been handed on: a record's words may have been holes each
+		for _, h := range l.holes {
+			if h.off < end || atomic.LoadUint64(&page[h.off]) == 0 {
 				continue
 			}
-			n := 1
-			if w>>entry.WordIndexShift == entry.WordRecord {
-				n = int(w & 0xffff)
-			}
-			high := page[3] >> entry.TimeBits
-			for i := entry.PageHeaderWords; i < off; i++ {
-				if page[i]>>entry.WordIndexShift == entry.WordTime {
-					high = page[i] & (1<<entry.WordIndexShift - 1)
-				}
-			}
-			if off+n > entry.PageWords {
+			s := &stream{off: h.off, high: h.high, pages: []uint32{l.page}}
+			if !d.one(s, page) {
 				continue
 			}
-			if err := d.sink.Chunk(l.s.id, l.s.tid, high<<entry.TimeBits, 0, page[off:off+n]); err != nil {
+			end = s.off
+			if err := d.sink.Chunk(l.s.id, l.s.tid, h.high<<entry.TimeBits, 0, page[h.off:end]); err != nil {
 				return err
 			}
 		}
 	}
 	d.limbo = nil
 	return nil
+}
+
+// one moves s.off over the record at it, with the TIME word that may stand in front. It
+// reports whether there is one.
+func (d *Drainer) one(s *stream, page []uint64) bool {
+	w := atomic.LoadUint64(&page[s.off])
+	if w>>entry.WordIndexShift == entry.WordTime && s.off+1 < entry.PageWords {
+		s.off++
+		w = atomic.LoadUint64(&page[s.off])
+	}
+	switch kind := w >> entry.WordIndexShift; {
+	case kind >= entry.FirstIndex:
+		s.off++
+	case kind == entry.WordRecord && int(w&0xffff) <= entry.PageWords-s.off:
+		s.off += max(1, int(w&0xffff))
+	default:
+		return false
+	}
+	return true
 }
 
 // reportLost hands on what a slot's stream lost since its last page.
@@ -123,17 +141,27 @@ func (d *Drainer) Reap(slot int) error {
 	st := &d.ring.stats[slot]
 	d.collect()
 	s := d.streams[st.Stream]
-	if s != nil && !d.overwrite {
+	if s != nil && d.overwrite {
+		// Its pages are history: kept, and given up when they are the oldest. The stream
+		// keeps its counts, the slot is another's soon.
+		for len(s.pages) > 0 {
+			for d.next(s) {
+				page := d.ring.page(s.pages[0])
+				d.scan(s, page, true)
+				d.keep(s, page)
+			}
+			if len(s.pages) > 0 {
+				s.doneSeq = d.seq(s.pages[0]) - 1
+			}
+		}
+		s.dead += max(atomic.LoadUint64(&st.Lost), s.lost)
+		*st = entry.SlotStat{}
+		return nil
+	}
+	if s != nil {
 		if err := d.closeStream(s); err != nil {
 			return err
 		}
-		for _, p := range s.pages {
-			d.release(p)
-		}
-		s.pages = nil
-	}
-	if s != nil && d.overwrite {
-		return nil // its pages are history that is wanted
 	}
 	if err := d.reportLost(st); err != nil {
 		return err

@@ -26,6 +26,7 @@ type Drainer struct {
 	used    uint64      // pages known to be with a thread
 
 	overwrite bool
+	stalling  bool       // pages are scarce: do not wait for places that are not committed
 	kept      []keptPage // overwrite: full pages, oldest first
 }
 
@@ -38,15 +39,23 @@ type stream struct {
 	high     uint64   // counter >> TimeBits at off
 	fromHigh uint64   // and at from
 	doneSeq  uint32   // pages up to this number are done
-	holes    []int    // of the first page: places given up for now
+	holes    []hole   // of the first page: places given up for now
 	lost     uint64   // of SlotStat.Lost, what has been handed on
 	dropped  uint64   // events overwritten since the last chunk
+	dead     uint64   // of a thread that has ended, whose slot is another's: its last SlotStat.Lost
+}
+
+// hole is a place that was not committed when its page was handed on.
+type hole struct {
+	off  int
+	size int    // words that were skipped
+	high uint64 // of the time there
 }
 
 type limboPage struct {
 	page  uint32
 	s     *stream
-	holes []int
+	holes []hole
 }
 
 type keptPage struct {
@@ -73,6 +82,8 @@ func (d *Drainer) Crowded() bool {
 // returns how many words it has handed on.
 func (d *Drainer) Look(flush bool) (int, error) {
 	d.collect()
+	// Where pages become scarce, several streams may wait for places in vain.
+	d.stalling = d.used > d.ring.header.PoolPages/2
 	n := 0
 	for _, s := range d.streams {
 		k, err := d.drain(s, flush, false)
@@ -114,12 +125,6 @@ func (d *Drainer) collect() {
 		for i > 0 && d.seq(s.pages[i-1]) > seq {
 			i--
 		}
-		if i == 0 && s.off > entry.PageHeaderWords {
-			// A page is announced before it is used, so one that comes late with a
-			// lower number has lost against the one being read.
-			d.limbo = append(d.limbo, limboPage{page: p, s: s})
-			continue
-		}
 		s.pages = slices.Insert(s.pages, i, p)
 	}
 }
@@ -140,11 +145,12 @@ func (d *Drainer) drain(s *stream, flush, force bool) (int, error) {
 		page := d.ring.page(s.pages[0])
 		stalled := d.scan(s, page, force)
 		full := s.off == entry.PageWords
-		if stalled && len(s.pages) > int(d.ring.header.PoolPages/4)+1 {
+		if stalled && (len(s.pages) > int(d.ring.header.PoolPages/4)+1 || d.stalling && len(s.pages) > 2) {
 			// A signal handler in the middle of a record does not come back: go on
 			// without it and look again later.
-			s.holes = append(s.holes, s.off)
-			s.off += d.skip(page, s.off)
+			n := d.skip(page, s.off)
+			s.holes = append(s.holes, hole{s.off, n, s.high})
+			s.off += n
 			continue
 		}
 		if full && d.overwrite && !force {
@@ -189,7 +195,7 @@ func (d *Drainer) next(s *stream) bool {
 		return false
 	}
 	for i := 1; i < len(s.pages) && d.seq(s.pages[i]) == d.seq(s.pages[0]); i++ {
-		if d.empty(s.pages[0]) {
+		if d.empty(s.pages[0]) && !d.void(s.pages[i]) {
 			s.pages[0], s.pages[i] = s.pages[i], s.pages[0]
 		}
 	}
@@ -203,7 +209,13 @@ func (d *Drainer) next(s *stream) bool {
 }
 
 func (d *Drainer) empty(p uint32) bool {
-	return atomic.LoadUint64(&d.ring.page(p)[entry.PageHeaderWords]) == 0
+	page := d.ring.page(p)
+	for i := entry.PageHeaderWords; i < entry.PageWords; i++ {
+		if atomic.LoadUint64(&page[i]) != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // scan moves s.off over committed records. It reports whether it stopped at a
@@ -217,7 +229,7 @@ func (d *Drainer) scan(s *stream, page []uint64, force bool) (stalled bool) {
 			s.off++
 		case w == 0 || kind == entry.WordReserved:
 			if !force {
-				return len(s.pages) > 1 && d.seq(s.pages[1]) > d.seq(s.pages[0])
+				return d.seq(s.pages[len(s.pages)-1]) > d.seq(s.pages[0])
 			}
 			s.off += d.skip(page, s.off)
 		case kind == entry.WordTime:
@@ -256,7 +268,12 @@ func (d *Drainer) emit(s *stream, page []uint64) error {
 		lost += page[2] - s.lost
 		s.lost = page[2]
 	}
-	if err := d.sink.Chunk(s.id, s.tid, s.fromHigh<<entry.TimeBits, lost, page[s.from:s.off]); err != nil {
+	words := page[s.from:s.off]
+	if len(s.holes) > 0 && s.holes[len(s.holes)-1].off >= s.from {
+		// What is committed from now on is handed on when the page is: once, not here.
+		words = d.without(page, s)
+	}
+	if err := d.sink.Chunk(s.id, s.tid, s.fromHigh<<entry.TimeBits, lost, words); err != nil {
 		return err
 	}
 	s.dropped = 0
@@ -280,4 +297,27 @@ func (d *Drainer) finish(s *stream) {
 func (d *Drainer) release(p uint32) {
 	d.used--
 	d.ring.free(p)
+}
+
+// without copies what is handed on of the first page and leaves the holes out.
+func (d *Drainer) without(page []uint64, s *stream) []uint64 {
+	words := make([]uint64, s.off-s.from)
+	next := 0
+	for next < len(s.holes) && s.holes[next].off < s.from {
+		next++
+	}
+	for i := s.from; i < s.off; {
+		if next < len(s.holes) && i == s.holes[next].off {
+			end := s.off
+			if next+1 < len(s.holes) {
+				end = s.holes[next+1].off
+			}
+			i += min(s.holes[next].size, end-i)
+			next++
+			continue
+		}
+		words[i-s.from] = atomic.LoadUint64(&page[i])
+		i++
+	}
+	return words
 }

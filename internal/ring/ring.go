@@ -63,7 +63,7 @@ func layoutFor(buffer int64) layout {
 	l.stat = align(l.next + 4*(first+pages))
 	l.journal = align(l.stat + entry.SlotCount*sizeofStat)
 	l.pool = align(l.journal + JournalCap*sizeofJournal)
-	l.size = l.pool + pages*entry.PageSize
+	l.size = align(l.pool + pages*entry.PageSize) // whole pages of any kernel: a mapping ends where the ring does
 	return l
 }
 
