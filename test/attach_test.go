@@ -116,25 +116,28 @@ func TestAttachDetachOften(t *testing.T) {
 	if testing.Short() {
 		times = 10
 	}
-	p := startReady(t, fixture(t, "busy"), "2")
-	short := startReady(t, fixture(t, "busy"), "1", "0", "1")
-	for i := range times {
-		target := p
-		if i%4 == 3 {
-			target = short
+	for _, c := range []struct {
+		argv  []string
+		times int
+	}{
+		{[]string{"busy", "2"}, times * 3 / 4},
+		{[]string{"busy", "2", "0", "1"}, times - times*3/4},
+	} {
+		p := startReady(t, append([]string{fixture(t, c.argv[0])}, c.argv[1:]...)...)
+		for i := range c.times {
+			d := time.Duration(i%5)*7*time.Millisecond + time.Millisecond
+			file := t.TempDir() + "/nopal.data"
+			o := nopal(t, "record", "-q", "-p", p.pid(), "-o", file, "--buffer", "1m", "--duration", d.String())
+			if !o.ok() {
+				t.Fatalf("%v: attach %d: status %#x\n%s", c.argv, i, o.status, o.stderr)
+			}
+			clean(t, p.pid())
+			if t.Failed() {
+				t.Fatalf("%v: after attach %d", c.argv, i)
+			}
 		}
-		file := t.TempDir() + "/nopal.data"
-		o := nopal(t, "record", "-q", "-p", target.pid(), "-o", file, "--buffer", "1m", "--duration", fmt.Sprint(time.Duration(i%5)*7*time.Millisecond+time.Millisecond))
-		if !o.ok() {
-			t.Fatalf("attach %d: status %#x\n%s", i, o.status, o.stderr)
-		}
-		clean(t, target.pid())
-		if t.Failed() {
-			t.Fatalf("after attach %d", i)
-		}
+		busyRight(t, p.finish(t))
 	}
-	busyRight(t, p.finish(t))
-	busyRight(t, short.finish(t))
 }
 
 // nopal is killed at random moments of attach, recording and detach; the target goes on, and nopal detach cleans it.
@@ -145,11 +148,17 @@ func TestKillNopal(t *testing.T) {
 	}
 	// A fixed seed: a failure's moment can be found again, roughly.
 	random := rand.New(rand.NewPCG(1, 2))
-	p := startReady(t, fixture(t, "busy"), "2")
+	prog := fixture(t, "busy")
+	p := startReady(t, prog, "2")
 	var found int
 	for i := range times {
 		rec := start(t, nopalBin(t), "record", "-q", "-p", p.pid(), "-o", t.TempDir()+"/nopal.data", "--buffer", "1m", "--duration", "150ms")
-		moment := 120*time.Millisecond + time.Duration(random.Int64N(int64(450*time.Millisecond)))
+		moment := time.Duration(random.Int64N(int64(500 * time.Millisecond)))
+		if i%2 == 1 {
+			// From when nopal takes hold of the process.
+			eventually(t, "nopal at work", func() bool { return tracer(t, p.pid()) != 0 || armed(t, p.pid(), prog) })
+			moment /= 4
+		}
 		time.Sleep(moment)
 		select {
 		case <-rec.done:
