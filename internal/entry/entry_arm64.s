@@ -88,9 +88,9 @@ callerSwitch:
 	ADR  literals, R15
 	LDP  (R15), (R11, R15)                            // table, index word
 	LDP  -16(R11), (R13, R14)                         // offset of the tid, ring
-	UBFX $12, R10, $const_SlotBits, R12
-	ADD  R12<<const_SlotShift, R11, R11               // home slot
 	MOVWU (R10)(R13), R10                             // tid
+	UBFX $0, R10, $const_SlotBits, R12
+	ADD  R12<<const_SlotShift, R11, R11               // home slot
 	LDXP (R11), (R12, R13)
 	MRS  CNTVCT_EL0, R16
 	EOR  R16>>const_TimeBits, R13, R17
@@ -173,9 +173,9 @@ regsCaller:
 	LDP  (R15), (R11, R15)                            // table, index word
 	LDP  -16(R11), (R13, R14)                         // offset of the tid, ring
 	TBNZ $0, R13, regsSlow
-	UBFX $12, R10, $const_SlotBits, R12
-	ADD  R12<<const_SlotShift, R11, R11               // home slot
 	MOVWU (R10)(R13), R10                             // tid
+	UBFX $0, R10, $const_SlotBits, R12
+	ADD  R12<<const_SlotShift, R11, R11               // home slot
 	LDXP (R11), (R12, R13)
 	MRS  CNTVCT_EL0, R16
 	EOR  R16>>const_TimeBits, R13, R17
@@ -345,12 +345,20 @@ walk:
 	LDP  Control_StackLow(R5), (R7, R8)               // the main thread's
 	BL   walkRange
 	MRS  TPIDR_EL0, R10
-	UBFX $12, R10, $const_SlotBits, R5
+	LDP  -16(R11), (R12, R13)                         // offset of the tid, ring
+	CBZ  R10, walkNext
+	CBZ  R13, walkNext
+	TBNZ $0, R12, walkNext
+	MOVWU (R10)(R12), R12                             // tid
+	UBFX $0, R12, $const_SlotBits, R5
 	ADD  R5<<const_SlotShift, R11, R11
-	ORR  $1, R10, R10
-	MOVD Slot_Key(R11), R5
-	EOR  R5, R10, R10
-	CBNZ R10, walkNext
+	ORR  $1, R10, R5
+	MOVD Slot_Key(R11), R13
+	EOR  R5, R13, R13
+	MOVWU Slot_Tid(R11), R5
+	EOR  R5, R12, R12
+	ORR  R12, R13, R13
+	CBNZ R13, walkNext
 	LDP  Slot_StackLow(R11), (R7, R8)
 	BL   walkRange
 	B    walkNext
@@ -411,8 +419,9 @@ again:
 	TBNZ $0, R11, askTid
 	MOVWU (R10)(R11), R13                             // R13 = tid
 
-haveTid:
-	UBFX $12, R10, $const_SlotBits, R14
+	UBFX $0, R13, $const_SlotBits, R14                // R14 = home
+
+haveHome:
 	ADD  R14<<const_SlotShift, R9, R15                // R15 = slot
 	ORR  $1, R10, R16                                 // R16 = key
 	MOVD Slot_Key(R15), R17
@@ -600,7 +609,8 @@ askTid:
 	// No C library yet, or one whose thread block we do not know: the process's id.
 	SUB  $const_ControlSize, R9, R13
 	MOVD Control_Owner(R13), R13
-	B    haveTid
+	UBFX $12, R10, $const_SlotBits, R14               // all have one id: by block
+	B    haveHome
 
 probe:
 	// Not at its home: another thread lives there, or this one is new.
@@ -638,7 +648,7 @@ claim:
 	MOVD Slot_Key(R15), R1
 	EOR  $const_KeyTombstone, R1, R2
 	CBZ  R1, claimStart
-	CBNZ R2, probeRestart                             // taken meanwhile
+	CBNZ R2, again                             // taken meanwhile
 
 claimStart:
 	ADD  $Slot_Key, R15, R7
@@ -646,7 +656,7 @@ claimStart:
 claimTry:
 	LDAXR (R7), R2
 	EOR  R1, R2, R2
-	CBNZ R2, probeRestart
+	CBNZ R2, again
 	STLXR R16, (R7), R2
 	CBNZ R2, claimTry
 
@@ -670,13 +680,11 @@ drawStream:
 	STP  (R1, R2), (R7)                               // stream and tid, lost
 	LSL  $const_TidShift, R13, R1
 	STP  (R2, R1), (R15)                              // Cur, TidTime
+	STP  (R2, R2), Slot_StackLow(R15)
 	ADD  $Slot_Tid, R15, R7
 	STLRW R13, (R7)
 	B    again
 
-probeRestart:
-	UBFX $12, R10, $const_SlotBits, R14
-	B    probe
 
 // dlHook: the loader's debugger hook (r_debug.r_brk), entered instead of its
 // RET. It waits, bounded in time, until nopal has looked at what was loaded, and
@@ -705,6 +713,7 @@ dlHook:
 	SUB  $const_ControlSize, R9, R11
 	MOVD Control_WaitTicks(R11), R11                  // R11 = ticks to wait
 	MRS  CNTVCT_EL0, R12                              // R12 = start
+	MOVD $const_LiveWaits, R13
 	ADD  $(RingHeader_Request-RingHeader_Live), R10, R0
 
 dlTicket:
@@ -727,8 +736,21 @@ dlWait:
 	SUB  R11, R0, R0
 	YIELD
 	TBNZ $63, R0, dlWait
-	MOVD $0, R0                                       // nobody there: never wait again
-	STLR R0, (R10)
+
+dlTimeout:
+	// Nobody there: never wait again. But if nopal is writing into what was loaded
+	// (Live is LiveWriting), wait once more: it must not run meanwhile.
+	LDAXR (R10), R0
+	SUB  $const_LiveWriting, R0, R1
+	CBZ  R1, dlWriting
+	STLXR ZR, (R10), R1
+	CBNZ R1, dlTimeout
+	B    dlDone
+
+dlWriting:
+	MRS  CNTVCT_EL0, R12
+	SUB  $1, R13
+	TBZ  $63, R13, dlWait
 	B    dlDone
 
 dlCall:
@@ -766,18 +788,4 @@ literals:
 	LITERALS
 
 end:
-	RET
-
-// func Counter() uint64
-//
-// CNTVCT_EL0 without ISB, as the traced program reads it.
-TEXT ·Counter(SB), NOSPLIT|NOFRAME, $0-8
-	MRS  CNTVCT_EL0, R0
-	MOVD R0, ret+0(FP)
-	RET
-
-// func CounterFrequency() uint64
-TEXT ·CounterFrequency(SB), NOSPLIT|NOFRAME, $0-8
-	MRS  CNTFRQ_EL0, R0
-	MOVD R0, ret+0(FP)
 	RET

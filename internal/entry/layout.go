@@ -40,6 +40,19 @@ const (
 	KeyTombstone = 2 // used once and freed by nopal: a search goes on behind it
 )
 
+// Values of RingHeader.Live: nobody answers, nopal answers, nopal is writing into an
+// object that was loaded, which must not run before it is done.
+const (
+	LiveNobody  = 0
+	LiveServing = 1
+	LiveWriting = 2
+	// LiveWaits is how many more times the hook waits for a nopal that is writing.
+	LiveWaits = 4
+)
+
+// AckAll in RingHeader.Ack answers all tickets: nopal is leaving.
+const AckAll = 1 << 62
+
 // Action bits of a site's larger record.
 const (
 	ActionRegs  = 1 << 0
@@ -164,7 +177,7 @@ type RingHeader struct {
 	LostNoSlot  uint64 // events lost because the slot table was full
 	_           [56]byte
 	// The mailbox of the loader's hook.
-	Live    uint64 // nopal answers
+	Live    uint64 // Live*
 	Request uint64 // tickets drawn
 	Ack     uint64 // tickets answered
 	Command uint64 // ticket for which a system call is to be made

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 
+	"nopal/internal/arch/arm64"
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
 	"nopal/internal/ring"
@@ -21,7 +22,7 @@ const mapFixed = 0x10
 func (t *target) child(p *tracee.Process) *target {
 	c := &target{
 		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
-		objects: map[key]*object{}, skipped: maps.Clone(t.skipped), table: &ftrace.Table{}, op: t.op, index: t.index,
+		objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, table: &ftrace.Table{}, op: t.op, index: t.index,
 		hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug,
 	}
 	// The table can take ops: t's has taken the same.
@@ -37,8 +38,8 @@ func (t *target) child(p *tracee.Process) *target {
 // installChild gives the stopped child of an installed parent a ring of its own, in
 // the place of its parent's. Its instructions and islands are copies of the
 // parent's already, and its control block was wiped by the fork.
-func (t *target) installChild(ctx context.Context, parent *target) error {
-	t.ringAddr, t.control, t.controlSize = parent.ringAddr, parent.control, parent.controlSize
+func (t *target) installChild(ctx context.Context, parent *target, state ring.State) error {
+	t.ringAddr, t.control, t.controlSize = state.Addr, state.Control, state.ControlSize
 	t.tidOffset = parent.tidOffset
 	file, fd, err := t.makeMemfd(ctx)
 	if err != nil {
@@ -49,10 +50,10 @@ func (t *target) installChild(ctx context.Context, parent *target) error {
 	if err != nil {
 		return err
 	}
-	if err := r.AddJournal(parent.ring.Journal()); err != nil {
+	if err := r.AddJournal(state.Journal); err != nil {
 		return err
 	}
-	for _, i := range parent.ring.Islands() {
+	for _, i := range state.Islands {
 		if err := r.AddIsland(i.Addr, i.Size); err != nil {
 			return err
 		}
@@ -72,8 +73,35 @@ func (t *target) installChild(ctx context.Context, parent *target) error {
 		return err
 	}
 	t.installed = true
-	t.setLive(1)
+	t.serve()
 	return nil
+}
+
+// inherits reports whether the sites of a forked child are written: it may have been
+// forked before they were.
+func (t *target) inherits(state ring.State) bool {
+	text := ftrace.LiveText{Memory: t.mem}
+	for _, e := range state.Journal {
+		if e.Old[1] == 0 {
+			continue
+		}
+		if insn, err := text.Load(e.Addr); err == nil {
+			return insn == arm64.MovX9X30
+		}
+	}
+	return len(state.Journal) > 0
+}
+
+// inside is a thread's id as the target itself sees it, in its own namespace.
+func (t *target) inside(tid int) uint32 {
+	if !t.nested {
+		return uint32(tid)
+	}
+	id, err := tracee.NSTid(t.pid, tid)
+	if err != nil {
+		return uint32(tid) // gone
+	}
+	return id
 }
 
 // runToLoaded runs a program that is about to start to where its libraries are
@@ -139,11 +167,18 @@ func (t *target) runToLoaded(ctx context.Context) error {
 
 // bury makes the slot of a thread that is gone free for others.
 func (t *target) bury(slot int) error {
-	free := make([]byte, 1<<entry.SlotShift)
-	binary.LittleEndian.PutUint64(free[16:], entry.KeyTombstone)
+	const key = 16 // its offset in entry.Slot
 	at := t.control + entry.ControlSize + uint64(slot)<<entry.SlotShift
-	if _, err := t.mem.WriteAt(free, int64(at)); err != nil {
-		return fmt.Errorf("free thread slot: %w", err)
+	var tombstone [8]byte
+	binary.LittleEndian.PutUint64(tombstone[:], entry.KeyTombstone)
+	// The key goes last: from then on another thread may take the slot.
+	for _, w := range []struct {
+		off  uint64
+		data []byte
+	}{{0, make([]byte, key)}, {key + 8, make([]byte, 1<<entry.SlotShift-key-8)}, {key, tombstone[:]}} {
+		if _, err := t.mem.WriteAt(w.data, int64(at+w.off)); err != nil {
+			return fmt.Errorf("free thread slot: %w", err)
+		}
 	}
 	return nil
 }

@@ -39,19 +39,29 @@ func mappingAt(maps []tracee.Mapping, addr uint64) (tracee.Mapping, bool) {
 // the stacks that those interrupted (an alternate signal stack is left that way).
 func stackFrames(mem *tracee.Memory, maps []tracee.Mapping, sp uint64) []sigframe {
 	var found []sigframe
-	seen := map[uint64]bool{}
-	todo := []uint64{sp}
+	seen := map[uint64]uint64{} // by mapping, the lowest address looked at
+	todo := []uint64{sp &^ 15}
 	for len(todo) > 0 {
 		sp := todo[0]
 		todo = todo[1:]
 		m, ok := mappingAt(maps, sp)
-		if !ok || seen[m.Start] {
+		if !ok {
 			continue
 		}
-		seen[m.Start] = true
-		for _, f := range frameScan(mem, sp&^15, m.End) {
+		// Several stacks may lie in one mapping. A stack is not larger than this, and
+		// threads stand still meanwhile.
+		const most = 64 << 20
+		end := min(m.End, sp+most)
+		if low, ok := seen[m.Start]; ok {
+			if sp >= low {
+				continue
+			}
+			end = min(end, low)
+		}
+		seen[m.Start] = sp
+		for _, f := range frameScan(mem, sp, end) {
 			found = append(found, f)
-			todo = append(todo, f.sp)
+			todo = append(todo, f.sp&^15)
 		}
 	}
 	return found

@@ -44,6 +44,7 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 		// Libraries loaded later are not traced then; what runs now is.
 		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
 	}
+	execs := t.p.Execs()
 	if err := resume(); err != nil {
 		return err
 	}
@@ -57,11 +58,14 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 	if err := stop(); err != nil {
 		return err
 	}
+	if t.p.Execs() != execs {
+		return fmt.Errorf("install in process %d: %w", t.pid, tracee.ErrExec)
+	}
 	if err := t.moveBack(slot2); err != nil {
 		return err
 	}
 	t.installed = true
-	t.setLive(1)
+	t.serve()
 	if err := t.putHook(); err != nil {
 		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
 	}
@@ -138,6 +142,9 @@ func (t *target) makeRing(ctx context.Context) error {
 	return t.writeControl()
 }
 
+// prefault is how many bytes of ring pages exist from the start.
+const prefault = 1 << 20
+
 // formatRing lays the ring out in a fresh file.
 func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 	size, err := ring.Size(t.rec.buffer())
@@ -146,6 +153,11 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 	}
 	if err := file.Truncate(int64(size)); err != nil {
 		return nil, fmt.Errorf("make shared memory of %d bytes: %w", size, err)
+	}
+	// The pages that are used first, and again and again: a fault for each costs the
+	// target more than what it writes there.
+	if err := sys.Fallocate(int(file.Fd()), int64(size)-t.rec.buffer(), min(t.rec.buffer(), prefault)); err != nil {
+		return nil, fmt.Errorf("make shared memory: %w", err)
 	}
 	mem, err := sys.MapSharedFile(int(file.Fd()), 0, int(size))
 	if err != nil {
@@ -162,17 +174,20 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 // makeMemfd makes the shared memory in the target's name, so that it counts as the
 // target's, and opens it here. fd is the target's descriptor of it.
 func (t *target) makeMemfd(ctx context.Context) (f *os.File, fd int, err error) {
-	threads := t.p.Threads()
-	if len(threads) == 0 {
-		return nil, 0, tracee.ErrExited
+	// A first thread that has ended stays as a zombie while others live.
+	var th *tracee.Thread
+	var regs tracee.Regs
+	err = tracee.ErrExited
+	for _, th = range t.p.Threads() {
+		if regs, err = th.Regs(); err == nil {
+			break
+		}
 	}
-	th := threads[0]
-	// The name goes below the stack pointer of a thread whose signals are blocked
-	// meanwhile, beyond any red zone.
-	regs, err := th.Regs()
 	if err != nil {
 		return nil, 0, err
 	}
+	// The name goes below the stack pointer of a thread whose signals are blocked
+	// meanwhile, beyond any red zone.
 	name := (regs.SP() - 512) &^ 15
 	saved := make([]byte, 16)
 	if _, err := t.mem.ReadAt(saved, int64(name)); err != nil {
@@ -198,7 +213,7 @@ func (t *target) writeControl() error {
 	head := make([]byte, 40)
 	put := binary.LittleEndian.PutUint64
 	put(head[0:], entry.ControlMagic)
-	put(head[8:], uint64(t.pid))
+	put(head[8:], uint64(t.inside(t.pid)))
 	put(head[16:], uint64(loaderWait.Seconds()*float64(entry.CounterFrequency())))
 	low, high, err := t.mainStack()
 	if err != nil {
@@ -223,7 +238,7 @@ func (t *target) findTid() uint64 {
 	var ids []threadID
 	for _, th := range t.p.Threads() {
 		if tp, err := th.TLS(); err == nil {
-			ids = append(ids, threadID{tp, uint32(th.Tid())})
+			ids = append(ids, threadID{tp, t.inside(th.Tid())})
 		}
 	}
 	if off, ok := findTidOffset(t.mem, ids); ok {
@@ -236,6 +251,9 @@ func (t *target) findTid() uint64 {
 func (t *target) journal(objects []*object) error {
 	var entries []ring.JournalEntry
 	for _, o := range objects {
+		if o.again {
+			continue
+		}
 		for i := range o.traced.Records {
 			if r := &o.traced.Records[i]; r.Wanted() && !r.Prepared() {
 				entries = append(entries, ring.JournalEntry{Addr: r.Addr, Old: [2]uint32{arm64.Nop, arm64.Nop}})
@@ -335,7 +353,7 @@ func (t *target) refineTid() {
 	if err != nil {
 		return // it has ended
 	}
-	first := threadID{tid: uint32(t.pid)}
+	first := threadID{tid: t.inside(t.pid)}
 	stream := ^uint32(0)
 	for s := table; len(s) > 0; s = s[1<<entry.SlotShift:] {
 		key, n := binary.LittleEndian.Uint64(s[16:]), binary.LittleEndian.Uint32(s[24:])

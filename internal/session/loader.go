@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nopal/internal/arch/arm64"
+	"nopal/internal/entry"
 	"nopal/internal/ftrace"
 	"nopal/internal/ring"
 	"nopal/internal/sys"
@@ -158,11 +159,16 @@ func (t *target) putHook() error {
 	return text.Store(t.hook, t.hookCall)
 }
 
-// setLive tells the loader's hook whether there is anybody to wait for.
-func (t *target) setLive(live uint64) {
-	if t.ring != nil {
-		atomic.StoreUint64(&t.ring.Header().Live, live)
-	}
+// serve begins to answer the loader's hook.
+func (t *target) serve() {
+	atomic.StoreUint64(&t.ring.Header().Live, entry.LiveServing)
+}
+
+// leave lets whoever waits in the loader's hook go, now and later.
+func (t *target) leave() {
+	h := t.ring.Header()
+	atomic.StoreUint64(&h.Live, entry.LiveNobody)
+	atomic.StoreUint64(&h.Ack, entry.AckAll)
 }
 
 // serveLoader answers a thread that waits in the loader's hook: what it has mapped
@@ -177,7 +183,7 @@ func (t *target) serveLoader() {
 		t.rec.warn("process %d: a library that it has loaded is not traced: %v", t.pid, err)
 	}
 	atomic.StoreUint64(&h.Ack, ticket)
-	atomic.StoreUint64(&h.Live, 1) // the hook gives up on us after loaderWait
+	t.serve() // the hook gives up on us after loaderWait
 }
 
 func (t *target) prepareLoaded(ticket uint64) error {
@@ -185,15 +191,22 @@ func (t *target) prepareLoaded(ticket uint64) error {
 	if err != nil {
 		return err
 	}
+	if len(fresh) == 0 {
+		return t.write(t.all())
+	}
 	if err := t.islands(fresh, t.mmapByLoader(ticket)); err != nil {
 		return err
 	}
 	if err := t.write(t.all()); err != nil {
 		return err
 	}
-	text, _, err := t.prepare(fresh) // nobody runs there yet
+	text, _, err := t.prepare(fresh)
 	if err != nil {
 		return err
+	}
+	// From here on the hook does not give up: nobody may run in what is written to.
+	if !atomic.CompareAndSwapUint64(&t.ring.Header().Live, entry.LiveServing, entry.LiveWriting) {
+		return fmt.Errorf("preparing it took longer than %v, and it runs already", loaderWait)
 	}
 	return text.Flush()
 }

@@ -24,11 +24,16 @@ const (
 	reapMost  = 5 * time.Second
 )
 
+// maxFormer bounds how many programs that have ended are remembered, for births that
+// are heard of late.
+const maxFormer = 1024
+
 // session is a recording in progress.
 type session struct {
 	rec     *recorder
 	tr      *tracee.Tracer
 	targets map[int]*target // by pid
+	former  map[int]*target // the last program of each process that has ended
 	follow  bool
 	main    *target
 	exit    tracee.ExitStatus
@@ -46,7 +51,7 @@ func newSession(o Options) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{rec: rec, tr: tracee.NewTracer(), targets: map[int]*target{}, follow: o.Follow}, nil
+	return &session{rec: rec, tr: tracee.NewTracer(), targets: map[int]*target{}, former: map[int]*target{}, follow: o.Follow}, nil
 }
 
 // run drains until ctx is done, the main process has ended, or nothing more can be
@@ -149,6 +154,11 @@ func (s *session) event(ctx context.Context, e tracee.Event) error {
 	t := s.targets[e.Process.Pid()]
 	switch e.Kind {
 	case tracee.EventForked, tracee.EventVforked:
+		// The birth is heard of when the child stops: its parent may have ended, or
+		// executed another program, since.
+		if former := s.former[e.Process.Pid()]; former != nil && (t == nil || !t.installed) {
+			t = former
+		}
 		return s.born(ctx, t, e.Child, e.Kind == tracee.EventVforked)
 	case tracee.EventExeced:
 		if t != nil {
@@ -225,20 +235,12 @@ func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error)
 
 // born makes a target of a child that is stopped at its birth.
 func (s *session) born(ctx context.Context, parent *target, p *tracee.Process, vfork bool) error {
-	var err error
-	if parent != nil {
-		t := parent.child(p)
-		if err = s.rec.process(t); err != nil {
+	err := s.adopt(ctx, parent, p, vfork)
+	if err != nil && !notThere(err) {
+		if diskFull(err) {
 			return err
 		}
-		s.targets[t.pid] = t
-		// The child of a vfork runs in its parent's memory: what it does there
-		// before it executes a program counts as its parent's.
-		if parent.installed && !vfork {
-			if err = t.installChild(ctx, parent); err != nil && !notThere(err) {
-				s.rec.warn("process %d: not traced: %v", p.Pid(), err)
-			}
-		}
+		s.rec.warn("process %d: not traced: %v", p.Pid(), err)
 	}
 	if err := p.Resume(); err != nil && !notThere(err) {
 		return err
@@ -246,10 +248,57 @@ func (s *session) born(ctx context.Context, parent *target, p *tracee.Process, v
 	return nil
 }
 
+// adopt gives a child what it needs to be recorded. The child of a vfork runs in its
+// parent's memory: what it does before it executes a program counts as its parent's.
+func (s *session) adopt(ctx context.Context, parent *target, p *tracee.Process, vfork bool) error {
+	if parent == nil || vfork {
+		t, err := newTarget(s.rec, p.Pid(), p.Memory())
+		if err != nil {
+			return err
+		}
+		t.attach(p)
+		s.targets[t.pid] = t
+		return s.rec.process(t)
+	}
+	t := parent.child(p)
+	s.targets[t.pid] = t
+	if err := s.rec.process(t); err != nil {
+		return err
+	}
+	state, found, err := findState(p.Pid(), p.Memory())
+	if err != nil || !found {
+		return err
+	}
+	if state.Control == parent.control && t.inherits(state) {
+		return t.installChild(ctx, parent, state)
+	}
+	// Forked while its parent was being installed, or had just executed another
+	// program when we heard of the birth: what it has inherited is of no use.
+	r := &remover{pid: t.pid, mem: t.mem, state: state}
+	if _, err := r.finish(ctx, p); err != nil {
+		return err
+	}
+	fresh, err := newTarget(s.rec, t.pid, t.mem)
+	if err != nil {
+		return err
+	}
+	fresh.attach(p)
+	fresh.proc, fresh.comm = t.proc, t.comm
+	s.targets[t.pid] = fresh
+	objects, err := fresh.plan()
+	if err != nil {
+		return err
+	}
+	return fresh.install(ctx, objects, standing, standing)
+}
+
 // close ends the recording of a target whose threads are gone.
 func (s *session) close(t *target, status *tracee.ExitStatus) error {
 	delete(s.targets, t.pid)
-	t.ended = true
+	if len(s.former) >= maxFormer {
+		clear(s.former)
+	}
+	s.former[t.pid] = t
 	if err := t.closeRing(); err != nil {
 		return err
 	}
@@ -267,6 +316,7 @@ func (s *session) close(t *target, status *tracee.ExitStatus) error {
 // It reports whether there are any.
 func (s *session) reap() (bool, error) {
 	gone := map[threadKey]bool{}
+	crowded := false
 	for _, t := range s.targets {
 		if !t.installed || !t.drainer.Crowded() {
 			continue
@@ -275,9 +325,10 @@ func (s *session) reap() (bool, error) {
 		if err != nil {
 			continue
 		}
-		alive := make(map[uint32]bool, len(tids))
+		crowded = true
+		alive := map[uint32]bool{0: true} // a thread block without an id
 		for _, tid := range tids {
-			alive[uint32(tid)] = true
+			alive[t.inside(tid)] = true
 		}
 		// A thread is taken for gone when two looks have missed it: its id must not
 		// be another's whose first event is just being recorded.
@@ -290,16 +341,17 @@ func (s *session) reap() (bool, error) {
 			return !s.dead[k]
 		})
 		for _, slot := range dead {
-			if t.bury(slot) != nil {
-				break // the process has ended meanwhile: its event comes
-			}
+			// While the slot is a dead thread's, nobody touches it or its counts.
 			if err := t.drainer.Reap(slot); err != nil {
 				return true, err
+			}
+			if t.bury(slot) != nil {
+				break // the process has ended meanwhile: its event comes
 			}
 		}
 	}
 	s.dead = gone
-	return len(gone) > 0, nil
+	return crowded && len(gone) > 0, nil
 }
 
 // finish takes everything out of the targets that still run and completes the file.
@@ -370,7 +422,7 @@ func (s *session) release(ctx context.Context, t *target) error {
 		}
 		return nil
 	}
-	t.setLive(0)
+	t.leave()
 	r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
 	// The sooner the fewer threads are in our code later; what fails here is tried
 	// again, and its error told, when they are stopped.

@@ -22,6 +22,7 @@ type object struct {
 	traced     *ftrace.Object
 	wanted     int  // sites that an ops wanted when it was found
 	written    bool // its range stands in the recording
+	again      bool // it was mapped here before, and is in the journal
 }
 
 // key tells objects apart: one file may be mapped at several places.

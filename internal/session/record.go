@@ -204,6 +204,7 @@ func (s *session) giveUp(ctx context.Context, t *target, why error) error {
 	delete(s.targets, t.pid)
 	errs := []error{why}
 	if t.ring != nil {
+		t.leave()
 		err := t.p.Stop(ctx)
 		if err == nil {
 			r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}

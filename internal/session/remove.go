@@ -91,16 +91,26 @@ func (r *remover) restore() error {
 			}
 			continue
 		}
-		switch {
-		case insn == e.Old[0]:
-		case e.Old[1] != 0 && insn == arm64.MovX9X30, e.Old[1] == 0 && r.callsUs(e.Addr, insn):
-			if err := text.Store(e.Addr, e.Old[0]); err != nil {
-				return err
+		// Where the object was unmapped another may be mapped now: a site is ours only
+		// with its second slot as it has to be.
+		ours := r.callsUs(e.Addr, insn)
+		if e.Old[1] != 0 {
+			second, err := text.Load(e.Addr + arm64.SiteBranchOffset)
+			if err != nil || second != e.Old[1] {
+				continue
 			}
-			r.restored++
-		default:
-			r.changed = append(r.changed, fmt.Sprintf("%#x: %08x", e.Addr, insn))
+			ours = insn == arm64.MovX9X30
+			if !ours && insn != e.Old[0] {
+				r.changed = append(r.changed, fmt.Sprintf("%#x: %08x", e.Addr, insn))
+			}
 		}
+		if !ours {
+			continue
+		}
+		if err := text.Store(e.Addr, e.Old[0]); err != nil {
+			return err
+		}
+		r.restored++
 	}
 	return text.Flush()
 }
@@ -115,7 +125,10 @@ func (r *remover) quiet(threads []*tracee.Thread) (bool, error) {
 	for _, th := range threads {
 		regs, err := th.Regs()
 		if err != nil {
-			continue // waiting for its vfork child, or gone
+			if th.Waiting() {
+				return false, nil // its vfork child runs in the same memory
+			}
+			continue // gone
 		}
 		if isOurs(r.state.Islands, regs.PC()) {
 			return false, nil
@@ -181,6 +194,9 @@ func (r *remover) unmap(ctx context.Context, p *tracee.Process) error {
 	if err != nil {
 		return err
 	}
+	if m, ok := mappingAt(maps, r.state.Addr); !ok || !isRing(m) || m.Start != r.state.Addr {
+		return nil // it has executed another program
+	}
 	for _, i := range r.state.Islands {
 		if r.ourIsland(maps, i) {
 			if err := p.Munmap(ctx, i.Addr, i.Size); err != nil {
@@ -188,7 +204,7 @@ func (r *remover) unmap(ctx context.Context, p *tracee.Process) error {
 			}
 		}
 	}
-	if m, ok := mappingAt(maps, r.state.Control); ok && m.Path == "" && r.isControl() {
+	if m, ok := mappingAt(maps, r.state.Control); ok && m.Path == "" && r.state.Control+r.state.ControlSize <= m.End && r.isControl() {
 		if err := p.Munmap(ctx, r.state.Control, r.state.ControlSize); err != nil {
 			return err
 		}

@@ -30,13 +30,15 @@ type target struct {
 
 	blob     entry.Blob
 	page     uint64
+	nested   bool // in a pid namespace of its own
 	objects  map[key]*object
 	table    *ftrace.Table
 	op       *ftrace.Ops
 	index    uint64 // next free code position
 	skipped  map[key]bool
-	hook     uint64 // the loader's RET that goes to us; 0: none
-	hookCall uint32 // the branch written there
+	former   map[key]*object // unmapped since
+	hook     uint64          // the loader's RET that goes to us; 0: none
+	hookCall uint32          // the branch written there
 	rdebug   uint64
 
 	installed   bool
@@ -62,7 +64,10 @@ func newTarget(rec *recorder, pid int, mem *tracee.Memory) (*target, error) {
 	}
 	t := &target{
 		rec: rec, pid: pid, mem: mem, blob: blob, page: aux.PageSize(),
-		objects: map[key]*object{}, skipped: map[key]bool{}, table: &ftrace.Table{}, index: entry.FirstIndex,
+		objects: map[key]*object{}, skipped: map[key]bool{}, former: map[key]*object{}, table: &ftrace.Table{}, index: entry.FirstIndex,
+	}
+	if id, err := tracee.NSTid(pid, pid); err == nil {
+		t.nested = id != uint32(pid)
 	}
 	t.op = rec.ops()
 	if _, err := t.table.Register(t.op); err != nil {
@@ -99,7 +104,14 @@ func (t *target) plan() ([]*object, error) {
 		if t.objects[o.key()] != nil || t.skipped[o.key()] {
 			continue
 		}
+		if f := t.former[o.key()]; f != nil && f.im == o.im && f.bias == o.bias && f.end == o.end {
+			// Back where it was, where its trampolines and code positions still are.
+			o.index, o.island, o.written, o.again = f.index, f.island, f.written, true
+		}
 		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records()}
+		if o.island != 0 {
+			o.traced.Caller, o.traced.RegsCaller = o.island+t.blob.Caller, o.island+t.blob.RegsCaller
+		}
 		o.wanted = t.table.Add(o.traced)
 		t.rec.saw(o)
 		if o.wanted == 0 && !t.rec.o.Stack {
@@ -133,6 +145,9 @@ func (t *target) plan() ([]*object, error) {
 
 // place gives the object its code positions.
 func (t *target) place(o *object) error {
+	if o.index != 0 {
+		return nil
+	}
 	n := (o.end - o.start) / 4
 	if t.index+n > 1<<(64-entry.WordIndexShift) {
 		return fmt.Errorf("%s: not traced: more than 512 MiB of code in one process", o.path)
@@ -142,19 +157,12 @@ func (t *target) place(o *object) error {
 	return nil
 }
 
-// forget drops an object that the target has unmapped.
+// forget drops an object that the target has unmapped. Its entries in the journal
+// stay: a forked child that shares it may have the object still.
 func (t *target) forget(o *object) {
 	delete(t.objects, o.key())
 	t.table.Remove(o.traced)
-	if t.ring == nil {
-		return
-	}
-	journal := t.ring.Journal()
-	for i := range journal {
-		if a := journal[i].Addr; a >= o.start && a < o.end {
-			journal[i] = ring.JournalEntry{}
-		}
-	}
+	t.former[o.key()] = o
 }
 
 // write enters the objects' functions and places into the recording.

@@ -53,6 +53,10 @@ func MapSharedFile(fd int, offset int64, size int) ([]byte, error) {
 	return unix.Mmap(fd, offset, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 }
 
+// Fallocate makes [off, off+size) of a file exist, so that it need not be when it is
+// first written.
+func Fallocate(fd int, off, size int64) error { return unix.Fallocate(fd, 0, off, size) }
+
 // Unmap undoes MapSharedFile.
 func Unmap(b []byte) error { return unix.Munmap(b) }
 
