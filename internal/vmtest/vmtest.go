@@ -29,7 +29,7 @@ import (
 type VM struct {
 	Dir    string // where scripts/vm-base.sh put kernels and root, and init was built
 	Pages  string // kernel: "4k" or "16k"
-	CPU    string // QEMU's -cpu
+	CPU    string // QEMU's -cpu; with 16 KB pages only "max" and newer cores start
 	SMP    int
 	Memory int  // in MiB
 	ICount bool // one guest instruction takes one nanosecond of guest time
@@ -61,7 +61,16 @@ const (
 	PortStdout = "nopal.stdout"
 	PortStderr = "nopal.stderr"
 	PortStatus = "nopal.status"
+	// Ready is what init writes to the status port before the command starts.
+	Ready = "ready"
 )
+
+// bootTime bounds the time until init answers. It takes three seconds on an idle
+// machine; a kernel on a CPU that it does not support says nothing for ever.
+const bootTime = 2 * time.Minute
+
+// ErrBoot is returned when init did not answer.
+var ErrBoot = errors.New("the kernel does not start on this CPU, or this machine is very slow")
 
 // ErrTimeout is returned when the VM was killed because its time was up.
 var ErrTimeout = errors.New("time is up")
@@ -85,16 +94,21 @@ func (vm *VM) Run(ctx context.Context, job Job, files []string) (int, error) {
 	}
 	defer os.Remove(initrd)
 
+	ctx, kill := context.WithCancelCause(ctx)
+	defer kill(nil)
+	bootTimer := time.AfterFunc(bootTime, func() { kill(ErrBoot) })
+	defer bootTimer.Stop()
+	status := statusWriter{ready: bootTimer}
+	var consoleText bytes.Buffer
+	console := vm.Console
+	if console == nil {
+		console = &consoleText
+	}
 	ports := []struct {
 		name string
 		to   io.Writer
 	}{
-		{PortStdout, vm.Stdout}, {PortStderr, vm.Stderr}, {PortStatus, new(bytes.Buffer)}, {"", new(bytes.Buffer)},
-	}
-	status := ports[2].to.(*bytes.Buffer)
-	console := ports[3].to.(*bytes.Buffer)
-	if vm.Console != nil {
-		ports[3].to = vm.Console
+		{PortStdout, vm.Stdout}, {PortStderr, vm.Stderr}, {PortStatus, &status}, {"", console},
 	}
 
 	args := vm.qemuArgs(initrd)
@@ -140,11 +154,11 @@ func (vm *VM) Run(ctx context.Context, job Job, files []string) (int, error) {
 			return 0, fmt.Errorf("copy output of the VM: %w", err)
 		}
 	}
-	if code, err := strconv.Atoi(strings.TrimSpace(status.String())); err == nil {
+	if code, ok := status.code(); ok {
 		return code, nil
 	}
-	if console.Len() > 0 {
-		fmt.Fprintf(vm.Stderr, "--- console of the VM ---\n%s--- end of console ---\n", console)
+	if consoleText.Len() > 0 {
+		fmt.Fprintf(vm.Stderr, "--- console of the VM ---\n%s--- end of console ---\n", &consoleText)
 	}
 	if ctx.Err() != nil {
 		return 0, fmt.Errorf("wait for the VM: %w", context.Cause(ctx))
@@ -153,6 +167,27 @@ func (vm *VM) Run(ctx context.Context, job Job, files []string) (int, error) {
 		return 0, fmt.Errorf("run qemu: %w: %s", runErr, strings.TrimSpace(qemuErr.String()))
 	}
 	return 0, fmt.Errorf("run command in the VM: it ended without giving a status")
+}
+
+// statusWriter takes what init writes to the status port: that it is ready, and
+// at the end the command's status.
+type statusWriter struct {
+	ready *time.Timer // stopped by the first word from init
+	text  bytes.Buffer
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	w.ready.Stop()
+	return w.text.Write(p)
+}
+
+func (w *statusWriter) code() (int, bool) {
+	words := strings.Fields(w.text.String())
+	if len(words) != 2 || words[0] != Ready {
+		return 0, false
+	}
+	code, err := strconv.Atoi(words[1])
+	return code, err == nil
 }
 
 func (vm *VM) qemuArgs(initrd string) []string {

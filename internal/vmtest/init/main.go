@@ -90,6 +90,9 @@ func run() error {
 		}
 		defer ports[i].Close()
 	}
+	if _, err := fmt.Fprintln(ports[2], vmtest.Ready); err != nil {
+		return err
+	}
 	status, err := command(job, ports[0], ports[1])
 	if err != nil {
 		return err

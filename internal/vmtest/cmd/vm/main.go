@@ -21,7 +21,7 @@ func run() int {
 	vm := vmtest.VM{Stdout: os.Stdout, Stderr: os.Stderr}
 	flag.StringVar(&vm.Dir, "dir", "build/vm", "`directory` with kernels, root and init")
 	flag.StringVar(&vm.Pages, "pages", "4k", "page `size` of the kernel: 4k or 16k")
-	flag.StringVar(&vm.CPU, "cpu", "cortex-a72", "QEMU's `CPU`; max has PAC, BTI and MTE")
+	flag.StringVar(&vm.CPU, "cpu", "", "QEMU's `CPU`; max has PAC, BTI and MTE (default cortex-a72; with pages of 16k max)")
 	flag.IntVar(&vm.SMP, "smp", 2, "`number` of CPUs")
 	flag.IntVar(&vm.Memory, "mem", 2048, "memory in `MiB`")
 	flag.BoolVar(&vm.ICount, "icount", false, "one guest instruction is one nanosecond; implies -smp 1")
@@ -41,6 +41,11 @@ func run() int {
 	if flag.NArg() == 0 || flag.Arg(0) == "" {
 		flag.Usage()
 		return 2
+	}
+	if vm.CPU == "" && vm.Pages == "4k" {
+		vm.CPU = "cortex-a72"
+	} else if vm.CPU == "" {
+		vm.CPU = "max" // a cortex-a72 has no pages of 16 KB
 	}
 	if vm.CPU == "max" {
 		// QEMU's default, QARMA5 in software, makes a boot five seconds longer.
