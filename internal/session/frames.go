@@ -81,11 +81,12 @@ func frameScan(mem *tracee.Memory, from, to uint64) []sigframe {
 		}
 		b := buf[:n]
 		for i := int((16 - lo%16) % 16); i+8 <= len(b); i += 16 {
-			if binary.LittleEndian.Uint64(b[i:]) != fpsimdWord || i < spBefore || lo+uint64(i) < at {
+			here := lo + uint64(i)
+			if binary.LittleEndian.Uint64(b[i:]) != fpsimdWord || i < spBefore || here < at || here >= at+step {
 				continue
 			}
 			found = append(found, sigframe{
-				at: lo + uint64(i) - pcBefore,
+				at: here - pcBefore,
 				pc: binary.LittleEndian.Uint64(b[i-pcBefore:]),
 				sp: binary.LittleEndian.Uint64(b[i-spBefore:]),
 			})
