@@ -239,6 +239,13 @@ func TestStopInTime(t *testing.T) {
 		}
 		break
 	}
+	go func() { // it may have forked before it was detached
+		for e := range tr.Events() {
+			if e.Child != nil {
+				_ = e.Child.Detach(ctx)
+			}
+		}
+	}()
 	if s, err := p.WaitExit(ctx); err != nil || s.Code != 42 {
 		t.Errorf("%v, %v", s, err)
 	}

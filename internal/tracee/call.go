@@ -227,6 +227,7 @@ func (th *Thread) save() (s savedState, err error) {
 	if s.regs, err = getRegs(th.tid); err != nil {
 		return s, err
 	}
+	th.abortRseq(&s.regs)
 	s.interrupted = s.regs
 	s.regs.fixRestart(th)
 	if s.mask, err = sys.PtraceGetSigMask(th.tid); err != nil {

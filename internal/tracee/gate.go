@@ -100,7 +100,7 @@ func (th *Thread) prepareRescue(s savedState) *rescue {
 		return nil
 	}
 	copy(frame, rescueMark)
-	if _, err := p.mem.WriteAt(frame, int64(addr)); err != nil {
+	if _, err := p.mem.write(frame, int64(addr)); err != nil {
 		return nil
 	}
 	return &rescue{p: p, addr: addr, size: len(frame), ret: p.gate.sigreturn}
@@ -118,7 +118,7 @@ func (r *rescue) clear() error {
 	if r == nil {
 		return nil
 	}
-	_, err := r.p.mem.WriteAt(make([]byte, r.size), int64(r.addr))
+	_, err := r.p.mem.write(make([]byte, r.size), int64(r.addr))
 	if errors.Is(err, ErrExited) {
 		return nil
 	}

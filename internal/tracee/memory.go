@@ -24,6 +24,8 @@ type Memory struct {
 	mu   sync.RWMutex
 	file *os.File
 	err  error
+
+	poke func(b []byte, addr uint64) error // another way to write, or nil
 }
 
 // OpenMemory opens the memory of a process as it is now: after an execve it reads and
@@ -69,8 +71,21 @@ func (m *Memory) ReadAt(b []byte, addr int64) (int, error) {
 	return n, err
 }
 
-// WriteAt writes b at an address, all or, with an error, less.
+// WriteAt writes b at an address, all or, with an error, less. Where the kernel refuses to
+// write through /proc/PID/mem (proc_mem.force_override=never), the memory of a Process that
+// is stopped is written by ptrace, word for word.
 func (m *Memory) WriteAt(b []byte, addr int64) (int, error) {
+	n, err := m.write(b, addr)
+	if err == nil || errors.Is(err, ErrExited) || m.poke == nil {
+		return n, err
+	}
+	if pokeErr := m.poke(b, uint64(addr)); pokeErr != nil {
+		return n, errors.Join(err, pokeErr)
+	}
+	return len(b), nil
+}
+
+func (m *Memory) write(b []byte, addr int64) (int, error) {
 	n, err := m.access(func(f *os.File) (int, error) { return f.WriteAt(b, addr) })
 	if err != nil {
 		err = fmt.Errorf("write %d bytes at %#x in process %d (%d done): %w", len(b), addr, m.pid, n, err)
@@ -120,19 +135,9 @@ func (p *Process) Memory() *Memory { return p.mem }
 // ReadAt reads the process's memory, running or stopped.
 func (p *Process) ReadAt(b []byte, addr int64) (int, error) { return p.mem.ReadAt(b, addr) }
 
-// WriteAt writes the process's memory, running or stopped. Where the kernel refuses to
-// write through /proc/PID/mem (proc_mem.force_override=never) and the process is
-// stopped, it is done by ptrace, word for word.
-func (p *Process) WriteAt(b []byte, addr int64) (int, error) {
-	n, err := p.mem.WriteAt(b, addr)
-	if err == nil || errors.Is(err, ErrExited) {
-		return n, err
-	}
-	if pokeErr := p.Poke(b, uint64(addr)); pokeErr != nil {
-		return n, errors.Join(err, pokeErr)
-	}
-	return len(b), nil
-}
+// WriteAt writes the process's memory, running or, for the kernels that Memory.WriteAt
+// tells of, stopped.
+func (p *Process) WriteAt(b []byte, addr int64) (int, error) { return p.mem.WriteAt(b, addr) }
 
 // Poke writes the stopped process's memory by ptrace alone.
 func (p *Process) Poke(b []byte, addr uint64) error {

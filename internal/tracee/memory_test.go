@@ -62,7 +62,7 @@ func TestMemory(t *testing.T) {
 	file := p.mem.file
 	p.mem.file, p.mem.err = nil, syscall.EACCES
 	p.mem.mu.Unlock()
-	if _, err := p.WriteAt(old, int64(at)); err != nil {
+	if _, err := p.Memory().WriteAt(old, int64(at)); err != nil {
 		t.Errorf("without /proc/PID/mem: %v", err)
 	}
 	p.mem.mu.Lock()

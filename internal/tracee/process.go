@@ -237,7 +237,8 @@ func (p *Process) resume() {
 	}
 }
 
-// Detach lets the process go, wherever it is; a group stop remains. The suspended
+// Detach lets the process go, wherever it is; a group stop remains. Children that were born
+// before are still followed, and their events come. The suspended
 // parent of a vfork can only be detached when its child has gone on: resume or detach the
 // child first.
 func (p *Process) Detach(ctx context.Context) error {

@@ -3,8 +3,10 @@ package tracee
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"nopal/internal/sys"
@@ -64,9 +66,13 @@ func (p *Process) RunTo(ctx context.Context, addr uint64) (*Thread, error) {
 	if _, err := p.WriteAt(breakpointInsn, int64(addr)); err != nil {
 		return fail(err)
 	}
+	before, err := Status(p.pid)
+	if err != nil {
+		return fail(err)
+	}
 	execs := 0
 	stopped := p.whenStopped(true)
-	err := p.t.wait(ctx, func() error {
+	err = p.t.wait(ctx, func() error {
 		if err := p.usable(); err != nil {
 			return err
 		}
@@ -115,5 +121,50 @@ func (p *Process) RunTo(ctx context.Context, addr uint64) (*Thread, error) {
 	if err != nil {
 		return fail(err)
 	}
+	if err := p.restoreTrap(ctx, b.hit, before); err != nil {
+		return fail(err)
+	}
 	return b.hit, nil
+}
+
+// restoreTrap undoes what the kernel does to force the signal of a breakpoint on a thread
+// that blocks or ignores it (kernel/signal.c, force_sig_info_to_task). Programs inherit
+// both from who starts them.
+func (p *Process) restoreTrap(ctx context.Context, th *Thread, before ProcStatus) error {
+	const sigtrap = 1 << (syscall.SIGTRAP - 1)
+	if before.SigBlk&sigtrap != 0 {
+		if err := th.onHeld("block SIGTRAP again", func() error {
+			mask, err := sys.PtraceGetSigMask(th.tid)
+			if err != nil {
+				return err
+			}
+			return sys.PtraceSetSigMask(th.tid, mask|sigtrap)
+		}); err != nil {
+			return err
+		}
+	}
+	if before.SigIgn&sigtrap == 0 {
+		return nil
+	}
+	const (
+		sigIgn  = 1
+		beyond  = 8 << 10 // past the frame of the call itself
+		setSize = 8
+	)
+	var action [32]byte // struct sigaction: handler, flags, restorer, mask
+	binary.NativeEndian.PutUint64(action[:], sigIgn)
+	at, err := p.unusedStack(beyond + len(action))
+	if err != nil {
+		return fmt.Errorf("ignore SIGTRAP again: %w", err)
+	}
+	at += beyond
+	if _, err := p.WriteAt(action[:], int64(at)); err != nil {
+		return fmt.Errorf("ignore SIGTRAP again: %w", err)
+	}
+	_, err = th.Syscall(ctx, sys.NrRtSigaction, uint64(syscall.SIGTRAP), at, 0, setSize)
+	_, clearErr := p.WriteAt(make([]byte, len(action)), int64(at))
+	if err := errors.Join(err, clearErr); err != nil {
+		return fmt.Errorf("ignore SIGTRAP again: %w", err)
+	}
+	return nil
 }

@@ -248,3 +248,42 @@ func TestLaunchErrors(t *testing.T) {
 		t.Errorf("script: %v, %v", s, err)
 	}
 }
+
+// A breakpoint leaves no trace in a program that was started with SIGTRAP ignored, or
+// blocked.
+func TestRunToIgnoredTrap(t *testing.T) {
+	ctx := testContext(t)
+	tr := newTestTracer(t)
+	const sigtrap = 1 << (syscall.SIGTRAP - 1)
+	p, err := tr.Launch(ctx, LaunchOptions{
+		Path: "/bin/sh", Argv: []string{"sh", "-c", "trap '' TRAP; exec " + targetFile(t) + " dispositions"},
+		Options: Options{Follow: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-tr.Events(); e.Kind != EventExeced {
+		t.Fatalf("event %v", e.Kind)
+	}
+	for _, th := range p.Threads() {
+		if err := th.onHeld("block", func() error { return sys.PtraceSetSigMask(th.tid, sigtrap) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.RunTo(ctx, symbol(t, "main")); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Status(p.Pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.SigIgn != sigtrap || s.SigBlk != sigtrap {
+		t.Errorf("ignored %#x, blocked %#x; want %#x", s.SigIgn, s.SigBlk, sigtrap)
+	}
+	if err := p.Kill(syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+}

@@ -439,6 +439,7 @@ func (t *Tracer) newProcess(pid int) *Process {
 		done:    make(chan struct{}),
 		mem:     &Memory{pid: pid},
 	}
+	p.mem.poke = p.Poke
 	for _, q := range t.procs {
 		p.birth = max(p.birth, q.birth+1)
 	}
