@@ -33,6 +33,8 @@
 // Instructions that Go's assembler has no name for.
 #define XPACLRI WORD $0xd50320ff // strip the PAC from x30; a NOP before ARMv8.3
 
+#define COPY_PAIR LDP.P 16(R6), (R7, R8); STP.P (R7, R8), 16(R23)
+
 #define LITERALS WORD $0; WORD $0; WORD $0; WORD $0
 
 #define FRAME_RECORDS \
@@ -250,13 +252,9 @@ recordRegs:
 	ADD  $16, R1, R23
 	TBZ  $0, R21, storeStack
 	MOVD R19, R6
-	MOVD $(const_RegsWords/2), R5
-
-copyRegs:
-	LDP.P 16(R6), (R7, R8)
-	STP.P (R7, R8), 16(R23)
-	SUB  $1, R5
-	CBNZ R5, copyRegs
+	COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR
+	COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR
+	COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR; COPY_PAIR // const_RegsWords / 2
 
 storeStack:
 	CBZ  R20, commitRecord

@@ -97,6 +97,9 @@ func (t *target) plan() ([]*object, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(maps) == 0 {
+		return nil, fmt.Errorf("process %d: %w", t.pid, tracee.ErrExited)
+	}
 	here := map[key]bool{}
 	var fresh []*object
 	for _, o := range t.rec.cache.scan(t.pid, maps) {
