@@ -40,9 +40,6 @@ func WaitStopped(pid int) (syscall.WaitStatus, error) {
 // Gettid returns the id of the calling thread.
 func Gettid() int { return unix.Gettid() }
 
-// Tgkill sends a signal to one thread of a process.
-func Tgkill(pid, tid int, sig syscall.Signal) error { return unix.Tgkill(pid, tid, sig) }
-
 // PidfdOpen returns a descriptor that becomes readable when pid ends. It does not
 // block, as the runtime's poller wants it.
 func PidfdOpen(pid int) (int, error) {
@@ -71,9 +68,6 @@ func PidfdReady(fd int) (bool, error) {
 		}
 	}
 }
-
-// PidfdGetfd duplicates descriptor fd of the process behind pidfd.
-func PidfdGetfd(pidfd, fd int) (int, error) { return unix.PidfdGetfd(pidfd, fd, 0) }
 
 // Bell is a descriptor that one goroutine rings and a thread waits for.
 type Bell struct{ fd int }

@@ -16,7 +16,6 @@ const (
 	EventClone     = unix.PTRACE_EVENT_CLONE
 	EventExec      = unix.PTRACE_EVENT_EXEC
 	EventVforkDone = unix.PTRACE_EVENT_VFORK_DONE
-	EventExit      = unix.PTRACE_EVENT_EXIT
 	EventStop      = unix.PTRACE_EVENT_STOP
 )
 
@@ -39,14 +38,13 @@ const (
 	RegSetArmSVE    = unix.NT_ARM_SVE
 	RegSetArmSSVE   = unix.NT_ARM_SSVE
 	RegSetArmZA     = unix.NT_ARM_ZA
-	RegSetArmGCS    = 0x410 // NT_ARM_GCS, kernel 6.13
-	sigsetSize      = 8     // the kernel's sigset_t, not the C library's
-	SigInfoSize     = 128   // siginfo_t
+	sigsetSize      = 8   // the kernel's sigset_t, not the C library's
+	sigInfoSize     = 128 // siginfo_t
 	maxRegSetBuffer = 1 << 20
 )
 
 // SigInfo is a siginfo_t as the kernel gives it; its first word is the signal.
-type SigInfo [SigInfoSize]byte
+type SigInfo [sigInfoSize]byte
 
 // ptrace calls the kernel directly: the C library's (and x/sys's) PEEK requests
 // return their value differently, and many requests are missing there.
@@ -88,11 +86,6 @@ func PtraceSyscall(tid int, sig syscall.Signal) error {
 	return ptrace(unix.PTRACE_SYSCALL, tid, 0, uintptr(sig))
 }
 
-// PtraceSingleStep is PtraceCont for one instruction.
-func PtraceSingleStep(tid int, sig syscall.Signal) error {
-	return ptrace(unix.PTRACE_SINGLESTEP, tid, 0, uintptr(sig))
-}
-
 // PtraceDetach lets a stopped thread go, delivering sig where it is not 0.
 func PtraceDetach(tid int, sig syscall.Signal) error {
 	return ptrace(unix.PTRACE_DETACH, tid, 0, uintptr(sig))
@@ -115,11 +108,6 @@ func PtraceGetEventMsg(tid int) (uint64, error) {
 func PtraceGetSigInfo(tid int) (info SigInfo, err error) {
 	err = ptracePtr(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(&info))
 	return info, err
-}
-
-// PtraceSetSigInfo replaces the siginfo of the signal that tid is stopped at.
-func PtraceSetSigInfo(tid int, info *SigInfo) error {
-	return ptracePtr(unix.PTRACE_SETSIGINFO, tid, 0, unsafe.Pointer(info))
 }
 
 // PtraceGetSigMask returns the signals that tid blocks, bit N-1 for signal N.

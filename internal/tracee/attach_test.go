@@ -250,3 +250,34 @@ func TestStopInTime(t *testing.T) {
 		t.Errorf("%v, %v", s, err)
 	}
 }
+
+// A process that has forbidden itself all system calls makes ours, and none other after.
+func TestSeccomp(t *testing.T) {
+	needRoot(t)
+	ctx := testContext(t)
+	tr := newTestTracer(t)
+	g := start(t, "strict")
+	for s, err := Status(g.pid); s.Seccomp == 0; s, err = Status(g.pid) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := tr.Attach(ctx, g.pid, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := p.Syscall(ctx, sys.NrGetpid); errors.Is(err, ErrSeccomp) {
+		t.Logf("the kernel cannot suspend it: %v", err)
+	} else if err != nil || int(pid) != g.pid {
+		t.Errorf("getpid = %d, %v", pid, err)
+	}
+	if err := p.Detach(ctx); err != nil {
+		t.Fatal(err)
+	}
+	leave(t, p.Memory())
+	for _, want := range []string{"done", "status exit status 0"} {
+		if line := g.line(); line != want {
+			t.Errorf("the target says %q, want %q", line, want)
+		}
+	}
+}

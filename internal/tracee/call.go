@@ -273,14 +273,6 @@ func (p *Process) Munmap(ctx context.Context, addr, length uint64) error {
 	return nil
 }
 
-// Mprotect changes the protection of memory of the stopped process.
-func (p *Process) Mprotect(ctx context.Context, addr, length uint64, prot int) error {
-	if _, err := p.Syscall(ctx, sys.NrMprotect, addr, length, uint64(prot)); err != nil {
-		return fmt.Errorf("protect %d bytes at %#x in process %d: %w", length, addr, p.pid, err)
-	}
-	return nil
-}
-
 // Madvise advises the kernel on memory of the stopped process.
 func (p *Process) Madvise(ctx context.Context, addr, length uint64, advice int) error {
 	if _, err := p.Syscall(ctx, sys.NrMadvise, addr, length, uint64(advice)); err != nil {

@@ -25,9 +25,6 @@ type Mapping struct {
 // Executable reports whether code can run in the mapping.
 func (m Mapping) Executable() bool { return len(m.Perms) > 2 && m.Perms[2] == 'x' }
 
-// Readable reports whether the process can read the mapping.
-func (m Mapping) Readable() bool { return len(m.Perms) > 0 && m.Perms[0] == 'r' }
-
 // Maps returns the address space of a process, in ascending order.
 func Maps(pid int) ([]Mapping, error) {
 	data, err := readOfMemory(pid, "maps")
@@ -76,8 +73,6 @@ const (
 	AtBase        = 7
 	AtEntry       = 9
 	AtHwcap       = 16
-	AtHwcap2      = 26
-	AtExecfn      = 31
 	AtSysinfoEhdr = 33
 )
 
@@ -120,8 +115,6 @@ type ProcStatus struct {
 	SigBlk    uint64
 	SigIgn    uint64
 	SigCgt    uint64
-	// Shadow stacks that are active, by the name the kernel gives them.
-	ShadowStack bool
 }
 
 // Status returns the state of a process, or of any one of its threads.
@@ -176,8 +169,6 @@ func parseStatus(data string) ProcStatus {
 			s.SigIgn = set()
 		case "SigCgt":
 			s.SigCgt = set()
-		case "x86_Thread_features":
-			s.ShadowStack = strings.Contains(val, "shstk")
 		}
 	}
 	return s

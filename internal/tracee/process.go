@@ -41,9 +41,6 @@ type Process struct {
 // Pid returns the process's id.
 func (p *Process) Pid() int { return p.pid }
 
-// Launched reports whether the process is nopal's own child.
-func (p *Process) Launched() bool { return p.launched }
-
 // Done is closed when the tracer has heard of the process's end, which it does only of
 // processes that are attached or its own children; see WaitExit for all.
 func (p *Process) Done() <-chan struct{} { return p.done }

@@ -118,15 +118,6 @@ func (th *Thread) TLS() (tp uint64, err error) {
 	return tp, err
 }
 
-// SigMask returns the signals that the stopped thread blocks, bit N-1 for signal N.
-func (th *Thread) SigMask() (mask uint64, err error) {
-	err = th.onHeld("read signal mask", func() (err error) {
-		mask, err = sys.PtraceGetSigMask(th.tid)
-		return err
-	})
-	return mask, err
-}
-
 // GroupStopped reports whether the thread is held in a group stop of its process, which
 // only SIGCONT ends.
 func (th *Thread) GroupStopped() bool {
