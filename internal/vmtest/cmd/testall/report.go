@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -58,10 +59,18 @@ func (w *eventWriter) Write(p []byte) (int, error) {
 	}
 }
 
+// Close ends the run. What has not ended by then was cut off.
 func (w *eventWriter) Close() error {
 	if len(w.rest) > 0 {
 		w.report.line(w.run, w.rest)
 		w.rest = nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.report.output)) {
+		if strings.HasPrefix(key, w.run+" ") && strings.Contains(key, ".Test") {
+			fmt.Fprintf(w.report.out, "cut off\t%s\n%s", key, w.report.output[key])
+			w.report.failed = append(w.report.failed, key+" (cut off)")
+			delete(w.report.output, key)
+		}
 	}
 	return nil
 }

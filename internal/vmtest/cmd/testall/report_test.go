@@ -32,12 +32,13 @@ func TestReport(t *testing.T) {
 		`{"Action":"output","Package":"p","Output":"panic: x\n"}`,
 		`{"Action":"fail","Package":"p","Elapsed":1}`,
 		`not an event`,
+		`{"Action":"output","Package":"q","Test":"TestHangs","Output":"hanging\n"}`,
 	} {
 		vm.Write([]byte(e + "\n"))
 	}
 	vm.Close()
-	if got := r.summary(); got != 2 {
-		t.Errorf("failed: got %d, want the test and its package", got)
+	if got := r.summary(); got != 3 {
+		t.Errorf("failed: got %d, want the test, its package and the test that was cut off", got)
 	}
 	if got := r.neverRun(); got != 1 {
 		t.Errorf("never run: got %d, want 1", got)
@@ -46,7 +47,8 @@ func TestReport(t *testing.T) {
 		"why\n" +
 		"panic: x\nFAIL\tp\t1.000s\t(vm)\ndying\n" +
 		"not an event\n" +
-		"failed:\n\tvm p.TestBad\n\tvm p\n" +
+		"cut off\tvm q.TestHangs\nhanging\n" +
+		"failed:\n\tvm p.TestBad\n\tvm p\n\tvm q.TestHangs (cut off)\n" +
 		"skipped everywhere:\n\tp.TestSkip: x_test.go:1: no kernel\n"
 	if got := out.String(); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
