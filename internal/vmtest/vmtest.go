@@ -53,8 +53,8 @@ type Job struct {
 
 // Names inside the VM, shared by the host's side and init.
 const (
-	JobFile    = "/job.json"
-	WorkDir    = "/work"
+	JobFile    = "/job.spec"
+	WorkDir    = "/job"
 	ModuleDir  = "/modules"
 	ShareDir   = "/share"
 	ShareTag   = "share"
