@@ -38,8 +38,8 @@ func calls(pid string) int {
 }
 
 // A process outlives a tracer that is killed in the middle of a remote call, and computes
-// on as if nothing had been.
-func TestKilledTracer(t *testing.T) {
+// on as if nothing had been. With PAC (the second VM) the way back is another one.
+func TestSmokeKilledTracer(t *testing.T) {
 	needRoot(t)
 	if runtime.GOARCH != "arm64" {
 		t.Skip("there is no way back out of a remote call on this architecture")
@@ -55,7 +55,7 @@ func TestKilledTracer(t *testing.T) {
 	}
 	begin := time.Now()
 	for i := range rounds {
-		if time.Since(begin) > 15*time.Second { // an emulated machine
+		if time.Since(begin) > 8*time.Second { // an emulated machine
 			t.Logf("%d rounds in time", i)
 			break
 		}
