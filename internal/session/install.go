@@ -346,9 +346,13 @@ func (t *target) slots() ([]byte, error) {
 // ready when the target was installed. Until then all events count as the main
 // thread's, which took the first slot with a thread pointer.
 func (t *target) refineTid() {
-	if t.tidOffset != entry.TidOffsetNone {
+	if t.tidOffset != entry.TidOffsetNone || time.Now().Before(t.refineAt) {
 		return
 	}
+	// At first at every look, later now and then: a program without a C library
+	// never has one.
+	t.refineWait = min(2*t.refineWait+time.Millisecond, time.Second)
+	t.refineAt = time.Now().Add(t.refineWait)
 	table, err := t.slots()
 	if err != nil {
 		return // it has ended

@@ -134,9 +134,7 @@ func (s *session) look(flush bool) (int, error) {
 		if err != nil {
 			return total, err
 		}
-		if n > 0 {
-			t.refineTid()
-		}
+		t.refineTid()
 		if s.rec.o.Stack {
 			if err := t.findStacks(); err != nil && !notThere(err) {
 				s.rec.warn("process %d: stacks may be cut short: %v", t.pid, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
@@ -47,7 +48,9 @@ type target struct {
 	ringAddr    uint64
 	control     uint64
 	controlSize uint64
-	tidOffset   uint64          // as in entry.Control
+	tidOffset   uint64    // as in entry.Control
+	refineAt    time.Time // when to look for it again, and how long to wait then
+	refineWait  time.Duration
 	stacks      map[uint32]bool // streams whose stacks have been looked for
 	ended       bool            // its threads are gone
 }
