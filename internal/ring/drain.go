@@ -121,6 +121,13 @@ func (d *Drainer) collect() {
 			s = &stream{id: id, tid: uint32(h[1])}
 			d.streams[id] = s
 		}
+		if seq <= s.doneSeq {
+			// Announced late: a signal handler, or a thread with the same thread
+			// pointer, took and filled another page of this number meanwhile. This
+			// one will be said to be void; it must not get in front of what is read.
+			d.limbo = append(d.limbo, limboPage{page: p, s: s})
+			continue
+		}
 		i := len(s.pages)
 		for i > 0 && d.seq(s.pages[i-1]) > seq {
 			i--

@@ -2,6 +2,8 @@ package ring
 
 import (
 	"testing"
+
+	"nopal/internal/entry"
 )
 
 // Overwrite: pages of dead threads are history too, and may be given up for the newest.
@@ -84,6 +86,36 @@ func TestLateRecords(t *testing.T) {
 			c.check(p, 0)
 		}
 	}
+}
+
+// A handler's page is full before the page that it interrupted is announced. That one comes when
+// the next is being read, and its number has been.
+func TestLatePage(t *testing.T) {
+	r, c := newRing(t, testPages), newCollector(t)
+	d := NewDrainer(r, c, false)
+	p := newProducer(r, 0, 100)
+	for range 100 {
+		for p.cur&(entry.PageWords-1) != 0 {
+			p.event(1)
+		}
+		late := p.prepare()
+		for range 700 {
+			p.event(1)
+		}
+		look(t, d, true)
+		p.announce(late)
+		p.event(1)
+		look(t, d, true)
+		p.void(late)
+		p.event(1)
+		look(t, d, true)
+	}
+	if used := testPages - freePages(r); used > 1 {
+		t.Errorf("%d pages are not in the pool, want the one in use", used)
+	}
+	finish(t, d)
+	c.check(p, 0)
+	c.inOrder(p)
 }
 
 // A hole that fills between scan and copy is there once.

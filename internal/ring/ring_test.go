@@ -69,6 +69,14 @@ func (p *producer) pop() uint32 {
 
 // start takes a page, writes its header and announces it.
 func (p *producer) start() uint32 {
+	n := p.prepare()
+	if n != 0 {
+		p.announce(n)
+	}
+	return n
+}
+
+func (p *producer) prepare() uint32 {
 	n := p.pop()
 	if n == 0 {
 		return 0
@@ -78,12 +86,16 @@ func (p *producer) start() uint32 {
 	atomic.StoreUint64(&h[1], uint64(p.tid))
 	h[2] = atomic.LoadUint64(&p.r.stats[p.slot].Lost)
 	h[3] = p.clock
+	return n
+}
+
+func (p *producer) announce(n uint32) {
 	head := &p.r.header.StartedHead
 	for {
 		old := atomic.LoadUint64(head)
 		atomic.StoreUint32(&p.r.links[n], uint32(old))
 		if atomic.CompareAndSwapUint64(head, old, (old>>32+1)<<32|uint64(n)) {
-			return n
+			return
 		}
 	}
 }
