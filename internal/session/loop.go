@@ -136,9 +136,9 @@ func (s *session) look(flush bool) (int, error) {
 		}
 		t.refineTid()
 		if s.rec.o.Stack {
-			if err := t.findStacks(); err != nil && !notThere(err) {
-				s.rec.warn("process %d: stacks may be cut short: %v", t.pid, err)
-			}
+			// An error says that its memory is gone: it has ended, or executes another
+			// program, which is told of in an event.
+			_ = t.findStacks()
 		}
 	}
 	if flush && !s.rec.o.Overwrite {

@@ -52,7 +52,6 @@ type target struct {
 	refineAt    time.Time // when to look for it again, and how long to wait then
 	refineWait  time.Duration
 	stacks      map[uint32]bool // streams whose stacks have been looked for
-	ended       bool            // its threads are gone
 }
 
 // newTarget plans nothing yet. mem is the process's memory; p is set when it is attached.
