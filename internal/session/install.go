@@ -369,13 +369,18 @@ func (t *target) refineTid() {
 	if !ok {
 		return
 	}
+	t.setTidOffset(uint64(off))
+}
+
+// setTidOffset makes the trampolines read the thread id.
+func (t *target) setTidOffset(off uint64) {
 	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(off))
+	binary.LittleEndian.PutUint64(b[:], off)
 	if _, err := t.mem.WriteAt(b[:], int64(t.control+entry.ControlSize-16)); err != nil {
-		return
+		return // it has ended
 	}
-	t.tidOffset = uint64(off)
-	text := ftrace.LiveText{Memory: t.mem}
+	t.tidOffset = off
+	text := ftrace.LiveText{Memory: t.text()}
 	for _, o := range t.objects {
 		if o.island != 0 {
 			// B and NOP may replace one another while others run them.

@@ -228,7 +228,13 @@ func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error)
 			return t, err // nothing to trace, now or later
 		}
 	}
-	return t, t.install(ctx, objects, standing, standing)
+	if err := t.install(ctx, objects, standing, standing); err != nil {
+		return t, err
+	}
+	if t.tidOffset == entry.TidOffsetNone {
+		return t, t.runToThreadBlock()
+	}
+	return t, nil
 }
 
 // born makes a target of a child that is stopped at its birth.

@@ -2,7 +2,10 @@ package session
 
 import (
 	"encoding/binary"
+	"slices"
 
+	"nopal/internal/entry"
+	"nopal/internal/sys"
 	"nopal/internal/tracee"
 )
 
@@ -96,4 +99,35 @@ func looksLikeBlock(block []byte, i int, base, pointer uint64) bool {
 		}
 	}
 	return false
+}
+
+// runToThreadBlock runs a static program, installed before its C library has set the
+// thread block up, to where that has just been done: behind set_tid_address, which
+// gives the id that is put there (glibc csu/libc-tls.c, musl src/env/__init_tls.c). No
+// second thread exists then. A program without a C library is left at its first system
+// call of another kind.
+func (t *target) runToThreadBlock() error {
+	done := false
+	err := t.p.RunUntilCall(func(nr uint64) bool {
+		switch {
+		case done:
+			return false
+		case nr == sys.NrSetTidAddress:
+			done = true
+			return true
+		}
+		return slices.Contains(earlyCalls, nr)
+	})
+	if err != nil || !done {
+		return err
+	}
+	if off := t.findTid(); off != entry.TidOffsetNone {
+		t.setTidOffset(off)
+	}
+	return nil
+}
+
+// earlyCalls are what a C library calls before set_tid_address.
+var earlyCalls = []uint64{
+	sys.NrBrk, sys.NrMmap, sys.NrMprotect, sys.NrPrctl, sys.NrUname, sys.NrReadlinkat, sys.NrGetrandom,
 }

@@ -17,6 +17,13 @@ const (
 	NrFutex          = unix.SYS_FUTEX
 	NrRtSigaction    = unix.SYS_RT_SIGACTION
 	NrRestartSyscall = unix.SYS_RESTART_SYSCALL
+	NrBrk            = unix.SYS_BRK
+	NrPrctl          = unix.SYS_PRCTL
+	NrMprotect       = unix.SYS_MPROTECT
+	NrSetTidAddress  = unix.SYS_SET_TID_ADDRESS
+	NrUname          = unix.SYS_UNAME
+	NrReadlinkat     = unix.SYS_READLINKAT
+	NrGetrandom      = unix.SYS_GETRANDOM
 )
 
 // Arguments of mmap, madvise and memfd_create.

@@ -9,3 +9,7 @@ func (th *Thread) ReturnAddress() (uint64, error) {
 	}
 	return th.p.mem.ReadUint64(r.SP())
 }
+
+// syscallNumber is the number of the system call that a thread is about to make, at its
+// entry.
+func (r *Regs) syscallNumber() uint64 { return r.OrigRax }
