@@ -103,13 +103,21 @@ func (t *BatchText) Store(addr uint64, insn uint32) error {
 	return nil
 }
 
+// Order does what [BatchText.Flush] can have done before threads are stopped.
+func (t *BatchText) Order() {
+	byAddr := func(a, b change) int { return cmp.Compare(a.addr, b.addr) }
+	if !slices.IsSortedFunc(t.changes, byAddr) {
+		slices.SortStableFunc(t.changes, byAddr)
+	}
+}
+
 // Flush writes what was changed. Pages are read again first, so what others have
 // changed meanwhile (a debugger's breakpoint) stays; where that is one of our
 // instructions it is left alone, and the error names it. Pages are written by rising
 // address, so a site's slot 1 is never behind its slot 2.
 func (t *BatchText) Flush() error {
 	const most = 1 << 20 // bytes written at once
-	slices.SortStableFunc(t.changes, func(a, b change) int { return cmp.Compare(a.addr, b.addr) })
+	t.Order()
 	var errs []error
 	for i := 0; i < len(t.changes); {
 		start := t.changes[i].addr &^ (batchPage - 1)

@@ -290,6 +290,7 @@ func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool,
 			t.rec.warn("not traced: %v", err)
 		}
 	}
+	text.Order()
 	return text, slot2, nil
 }
 
