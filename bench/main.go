@@ -3,8 +3,8 @@
 // Instructions are counted in the VM, where with -icount a guest instruction
 // takes one nanosecond of guest time: the same on every machine. How long a
 // program stands still is measured there too, by a thread of it that polls the
-// clock, and is emulated time: what counts is that it is linear. Reading is
-// measured on the host, on one processor.
+// clock, on a processor that it has to share with nopal: the worst case. Reading
+// is measured on the host, on one processor.
 package main
 
 import (

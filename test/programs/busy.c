@@ -5,7 +5,8 @@
  *
  *   busy [THREADS [ROUNDS [SHORT-LIVED]]]
  *
- * With SHORT-LIVED = 1 each thread lives for one round and is replaced.
+ * With SHORT-LIVED = 1 each thread lives for one round and is replaced. All threads but the first
+ * sleep now and then, so that some are in a system call and the machine has time for others.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -51,7 +52,7 @@ static void one(unsigned long *pi, double *pf)
 
 static void *run(void *arg)
 {
-	(void)arg;
+	int restless = arg == NULL;
 	do {
 		unsigned long x;
 		double f;
@@ -63,6 +64,8 @@ static void *run(void *arg)
 		unsigned long n = __atomic_add_fetch(&rounds_done, 1, __ATOMIC_RELAXED);
 		if (max_rounds && n >= max_rounds)
 			stop = 1;
+		if (!restless && n % 16 == 0)
+			usleep(2000);
 	} while (!stop && !one_round);
 	return NULL;
 }
@@ -86,7 +89,7 @@ int main(int argc, char **argv)
 	pthread_t *t = calloc(n, sizeof *t);
 	do {
 		for (int i = 0; i < n; i++) {
-			if (pthread_create(&t[i], NULL, run, NULL)) {
+			if (pthread_create(&t[i], NULL, run, (void *)(long)i)) {
 				perror("pthread_create");
 				return 1;
 			}
