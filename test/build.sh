@@ -2,6 +2,7 @@
 # Compiles the programs that the tests run, for arm64, into build/fixtures:
 #
 #   build/fixtures/test/NAME[-VARIANT]    from test/programs
+#   build/fixtures/demo/NAME              Lua and SQLite
 #   build/fixtures/bench/NAME             from bench/programs
 #   build/fixtures/PACKAGE/NAME           from internal/PACKAGE/testdata/NAME.c, static
 #
@@ -184,6 +185,21 @@ for n in 10000 100000; do
 done
 
 make bench/calls bench/programs/calls.c $cc -O2 -g bench/programs/calls.c
+
+# Lua and SQLite, as the demonstration builds them. Fetching their sources takes
+# a while: without them a test is skipped, but not in CI.
+if wanted $out/demo; then
+	if [ -n "${CI:-}" ]; then
+		scripts/tools.sh demo
+		demo/build.sh
+	fi
+	for name in lua sqlite3; do
+		if [ -x build/demo/$name ]; then
+			mkdir -p $out/demo
+			cp -u build/demo/$name $out/demo/$name
+		fi
+	done
+fi
 
 # Programs of other packages' tests; sources without main are not programs.
 for file in internal/*/testdata/*.c internal/*/*/testdata/*.c; do

@@ -52,7 +52,7 @@ func nopalBin(t *testing.T) string {
 	return bin
 }
 
-// fixture is the path of a program compiled by build.sh.
+// fixture is the path of a program compiled by build.sh, from test/programs unless name says otherwise.
 func fixture(t *testing.T, name string) string {
 	t.Helper()
 	dir := os.Getenv("NOPAL_FIXTURES")
@@ -60,6 +60,9 @@ func fixture(t *testing.T, name string) string {
 		skip(t, "NOPAL_FIXTURES is not set: run by make test-vm")
 	}
 	path := filepath.Join(dir, "test", name)
+	if filepath.Dir(name) != "." {
+		path = filepath.Join(dir, name)
+	}
 	if _, err := os.Stat(path); err != nil {
 		skip(t, "test/build.sh did not make "+name)
 	}

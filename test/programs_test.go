@@ -38,6 +38,25 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+// Programs that know nothing of nopal, on workloads of their own, with all functions armed.
+func TestWorkloads(t *testing.T) {
+	for _, argv := range [][]string{
+		{"demo/lua", "../demo/workload.lua"},
+		{"demo/sqlite3", "-batch", "-init", "../demo/workload.sql", ":memory:", ""},
+	} {
+		for _, options := range [][]string{{"--buffer", "128m"}, {"--regs"}, {"--stack"}, {"--overwrite", "--buffer", "1m"}} {
+			t.Run(argv[0]+strings.Join(options, ""), func(t *testing.T) {
+				t.Parallel()
+				prog := append([]string{fixture(t, argv[0])}, argv[1:]...)
+				_, file := recordSame(t, "", options, prog...)
+				if r := count(t, file); r.events < 1000 {
+					t.Errorf("%d events and %d lost", r.events, r.lost)
+				}
+			})
+		}
+	}
+}
+
 // The same with registers and stacks recorded: the other trampoline, larger records.
 func TestProgramsRegsStack(t *testing.T) {
 	for _, line := range []string{
@@ -87,7 +106,7 @@ func TestBTIPrograms(t *testing.T) {
 
 // A few programs on every kernel and CPU there is.
 func TestSmokePrograms(t *testing.T) {
-	for _, line := range []string{"fib 15", "fib-static 15", "threads 1", "dl", "exceptions 5", "forks 2", "sigprof 5000"} {
+	for _, line := range []string{"fib 15", "fib-static 15", "threads 1", "dl", "exceptions 5", "forks 2", "sigprof 5000", "ctors", "mdwe again"} {
 		t.Run(line, func(t *testing.T) {
 			argv := strings.Fields(line)
 			argv[0] = fixture(t, argv[0])

@@ -98,6 +98,21 @@ func TestRefusals(t *testing.T) {
 	t.Run("not ELF", func(t *testing.T) {
 		refused(t, nopal(t, "sites", "/etc/passwd"), "/etc/passwd", "ELF")
 	})
+	t.Run("another architecture", func(t *testing.T) {
+		content, err := os.ReadFile(fixture(t, "fib"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[18] = 62 // e_machine: x86-64
+		other := dir + "/other"
+		if err := os.WriteFile(other, content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, nopal(t, "sites", other), other, "x86-64")
+		if o := nopal(t, "record", "-o", out, "--", other); o.status.ExitStatus() != 126 {
+			t.Errorf("status %#x, want 126: %s", o.status, o.stderr)
+		}
+	})
 	t.Run("not a recording", func(t *testing.T) {
 		refused(t, nopal(t, "replay", "-i", "/etc/passwd"), "/etc/passwd")
 	})
