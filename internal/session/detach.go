@@ -37,13 +37,16 @@ func Detach(ctx context.Context, pid int) (DetachReport, error) {
 	if by := recordedBy(s, mem); by != 0 {
 		return DetachReport{Found: true}, &BusyError{PID: pid, By: by}
 	}
+	r := &remover{pid: pid, mem: mem, state: s}
+	if r.disarm() != nil || r.plan() != nil {
+		r.batch = nil // tried again, and its error told, when the threads are stopped
+	}
 	tr := tracee.NewTracer()
 	defer tr.Close()
 	p, err := tr.Attach(ctx, pid, tracee.Options{})
 	if err != nil {
 		return DetachReport{Found: true}, err
 	}
-	r := &remover{pid: pid, mem: p.Memory(), state: s}
 	report, err := r.report(ctx, p)
 	if err == nil {
 		err = closeFDs(ctx, p)

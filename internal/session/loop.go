@@ -430,7 +430,9 @@ func (s *session) release(ctx context.Context, t *target) error {
 	r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
 	// The sooner the fewer threads are in our code later; what fails here is tried
 	// again, and its error told, when they are stopped.
-	_ = r.disarm()
+	if r.disarm() != nil || r.plan() != nil {
+		r.batch = nil
+	}
 	p := t.p
 	var err error
 	if t.attached {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,7 +22,8 @@ type remover struct {
 	mem      *tracee.Memory
 	text     ftrace.Memory // as target.text; nil: mem
 	state    ring.State
-	changed  []string // instructions that are neither ours nor the original ones
+	batch    *ftrace.BatchText // what restore writes, once it is planned
+	changed  []string          // instructions that are neither ours nor the original ones
 	restored int
 }
 
@@ -77,9 +79,10 @@ func (r *remover) disarm() error {
 	return nil
 }
 
-// restore puts back the other instructions. All threads are stopped.
-func (r *remover) restore() error {
+// plan works out how the other instructions are put back, after disarm. Threads may run.
+func (r *remover) plan() error {
 	text := &ftrace.BatchText{Memory: r.code()}
+	r.restored, r.changed = 0, nil
 	for _, e := range r.state.Journal {
 		if e.Addr == 0 {
 			continue
@@ -112,7 +115,21 @@ func (r *remover) restore() error {
 		}
 		r.restored++
 	}
-	return text.Flush()
+	text.Order()
+	r.batch = text
+	return nil
+}
+
+// restore puts them back. All threads are stopped.
+func (r *remover) restore() error {
+	r.batch.Memory = r.code()
+	err := r.batch.Flush()
+	var mismatch *arm64.MismatchError
+	if errors.As(err, &mismatch) {
+		r.changed = append(r.changed, err.Error())
+		return nil
+	}
+	return err
 }
 
 // quiet reports whether no thread is in our code or will return to it. All threads
@@ -155,8 +172,13 @@ const (
 // thread does not leave our code, that stays mapped and does no harm.
 func (r *remover) finish(ctx context.Context, p *tracee.Process) (gone bool, err error) {
 	r.text = p
-	if err := r.disarm(); err != nil {
-		return false, err
+	if r.batch == nil {
+		if err := r.disarm(); err != nil {
+			return false, err
+		}
+		if err := r.plan(); err != nil {
+			return false, err
+		}
 	}
 	if err := r.restore(); err != nil {
 		return false, err
