@@ -35,6 +35,7 @@ const (
 	RegSetGeneral   = unix.NT_PRSTATUS
 	RegSetFloat     = unix.NT_PRFPREG
 	RegSetArmTLS    = unix.NT_ARM_TLS
+	RegSetArmBreak  = unix.NT_ARM_HW_BREAK
 	RegSetArmSVE    = unix.NT_ARM_SVE
 	RegSetArmSSVE   = unix.NT_ARM_SSVE
 	RegSetArmZA     = unix.NT_ARM_ZA

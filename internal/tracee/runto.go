@@ -15,8 +15,40 @@ import (
 // breakpoint is the one that RunTo sets, for as long as it lasts.
 type breakpoint struct {
 	addr uint64
-	old  []byte
+	old  []byte  // the instruction that was replaced
+	hard *Thread // or the only thread, whose processor watches for addr
 	hit  *Thread
+}
+
+// plant sets the breakpoint. In a process with one thread, as every program is that
+// starts, it is one of the processor's: the kernel takes it away when nopal is killed,
+// which an instruction that we have written would survive.
+func (b *breakpoint) plant(p *Process) error {
+	if threads := p.Threads(); len(threads) == 1 {
+		if err := threads[0].onHeld("set breakpoint", func() error {
+			return setHardwareBreakpoint(threads[0].tid, b.addr)
+		}); err == nil {
+			b.hard = threads[0]
+			return nil
+		}
+	}
+	if _, err := p.ReadAt(b.old, int64(b.addr)); err != nil {
+		return err
+	}
+	if bytes.Equal(b.old, breakpointInsn) {
+		return errors.New("there is a breakpoint already")
+	}
+	_, err := p.WriteAt(breakpointInsn, int64(b.addr))
+	return err
+}
+
+// lift takes it away. The process is stopped.
+func (b *breakpoint) lift(p *Process) error {
+	if b.hard != nil {
+		return b.hard.onHeld("clear breakpoint", func() error { return setHardwareBreakpoint(b.hard.tid, 0) })
+	}
+	_, err := p.WriteAt(b.old, int64(b.addr))
+	return err
 }
 
 // hitBy reports whether the SIGTRAP that th is stopped at comes from the breakpoint,
@@ -57,13 +89,7 @@ func (p *Process) RunTo(ctx context.Context, addr uint64) (*Thread, error) {
 		return nil, fmt.Errorf("run process %d to %#x: %w", p.pid, addr, err)
 	}
 	b := &breakpoint{addr: addr, old: make([]byte, len(breakpointInsn))}
-	if _, err := p.ReadAt(b.old, int64(addr)); err != nil {
-		return fail(err)
-	}
-	if bytes.Equal(b.old, breakpointInsn) {
-		return fail(errors.New("there is a breakpoint already"))
-	}
-	if _, err := p.WriteAt(breakpointInsn, int64(addr)); err != nil {
+	if err := b.plant(p); err != nil {
 		return fail(err)
 	}
 	before, err := Status(p.pid)
@@ -115,7 +141,7 @@ func (p *Process) RunTo(ctx context.Context, addr uint64) (*Thread, error) {
 		}
 	}
 	_ = p.t.do(func() { p.breakpoint = nil })
-	if _, restoreErr := p.WriteAt(b.old, int64(addr)); restoreErr != nil {
+	if restoreErr := b.lift(p); restoreErr != nil {
 		return fail(errors.Join(err, fmt.Errorf("the breakpoint is left there: %w", restoreErr)))
 	}
 	if err != nil {
