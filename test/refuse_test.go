@@ -109,7 +109,9 @@ func TestRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused(t, nopal(t, "sites", other), other, "x86-64")
-		if o := nopal(t, "record", "-o", out, "--", other); o.status.ExitStatus() != 126 {
+		o := nopal(t, "record", "-o", out, "--", other)
+		refused(t, o, other, "x86-64")
+		if o.status.ExitStatus() != 126 {
 			t.Errorf("status %#x, want 126: %s", o.status, o.stderr)
 		}
 	})
