@@ -701,8 +701,11 @@ dlHook:
 	ADR  literals, R0
 	LDP  (R0), (R9, R1)                               // table
 	MOVD Literals_RDebug(R0), R1
+	CBZ  R1, dlNotify                                 // the program is just starting
 	MOVW 24(R1), R1                                   // r_debug.r_state
 	CBNZ R1, dlDone                                   // not RT_CONSISTENT
+
+dlNotify:
 	LDP  -16(R9), (R0, R10)                           // R10 = ring
 	CBZ  R10, dlDone                                  // forked child
 	ADD  $RingHeader_Live, R10, R10                   // R10 = mailbox

@@ -104,67 +104,6 @@ func (t *target) inside(tid int) uint32 {
 	return id
 }
 
-// runToLoaded runs a program that is about to start to where its libraries are
-// mapped and relocated and no constructor has run: the loader tells debuggers then
-// (glibc elf/rtld.c, musl ldso/dynlink.c). A static program is there already.
-func (t *target) runToLoaded(ctx context.Context) error {
-	aux, err := tracee.Auxv(t.pid)
-	if err != nil {
-		return err
-	}
-	base := aux[tracee.AtBase]
-	if base == 0 {
-		return nil
-	}
-	maps, err := tracee.Maps(t.pid)
-	if err != nil {
-		return err
-	}
-	m, ok := mappingAt(maps, base)
-	if !ok {
-		return fmt.Errorf("find loader: nothing is mapped at %#x", base)
-	}
-	stop := aux[tracee.AtEntry]
-	im := t.rec.cache.open(t.pid, m)
-	if im != nil {
-		if va, ok := im.Symbol("_dl_debug_state"); ok {
-			stop = base + va
-		}
-	}
-	for range 8 {
-		th, err := t.p.RunTo(ctx, stop)
-		if err != nil {
-			return err
-		}
-		if stop == aux[tracee.AtEntry] {
-			return nil
-		}
-		debug, err := rdebugOf(t.pid, t.mem)
-		if err != nil {
-			return err
-		}
-		state := uint32(1)
-		if debug != 0 {
-			if state, err = t.mem.ReadUint32(debug + rdebugState); err != nil {
-				return fmt.Errorf("read r_debug: %w", err)
-			}
-		}
-		if state == 0 {
-			return nil // RT_CONSISTENT
-		}
-		// Off the breakpoint, to be able to arrive at it again.
-		back, err := th.ReturnAddress()
-		if err != nil {
-			return err
-		}
-		if _, err := t.p.RunTo(ctx, back); err != nil {
-			return err
-		}
-	}
-	_, err = t.p.RunTo(ctx, aux[tracee.AtEntry])
-	return err
-}
-
 // bury makes the slot of a thread that is gone free for others.
 func (t *target) bury(slot int) error {
 	const key = 16 // its offset in entry.Slot

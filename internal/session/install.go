@@ -44,6 +44,18 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 		// Libraries loaded later are not traced then; what runs now is.
 		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
 	}
+	if err := t.writeSites(objects, resume, stop); err != nil {
+		return err
+	}
+	t.serve()
+	if err := t.putHook(); err != nil {
+		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
+	}
+	return nil
+}
+
+// writeSites makes the objects' sites call us.
+func (t *target) writeSites(objects []*object, resume, stop func() error) error {
 	execs := t.p.Execs()
 	if err := resume(); err != nil {
 		return err
@@ -65,10 +77,6 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 		return err
 	}
 	t.installed = true
-	t.serve()
-	if err := t.putHook(); err != nil {
-		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
-	}
 	if err := text.Flush(); err != nil {
 		t.rec.warn("process %d: not traced: %v", t.pid, err)
 	}

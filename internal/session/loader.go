@@ -99,6 +99,11 @@ func (t *target) mapHook(mmap remoteMap) error {
 	if brk == 0 {
 		return nil // the loader has not got that far; a static program's never does
 	}
+	return t.mapHookAt(brk, mmap)
+}
+
+// mapHookAt is mapHook for the hook function at brk.
+func (t *target) mapHookAt(brk uint64, mmap remoteMap) error {
 	text := ftrace.LiveText{Memory: t.mem}
 	ret := uint64(0)
 	for a := brk; a < brk+4*4 && ret == 0; a += 4 {
@@ -134,7 +139,7 @@ func (t *target) mapHook(mmap remoteMap) error {
 	if t.hookCall, err = arm64.EncodeB(ret, addr+t.blob.DLHook); err != nil {
 		return err
 	}
-	t.hook = ret
+	t.hook, t.hookIsland = ret, addr
 	return nil
 }
 

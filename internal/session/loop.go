@@ -213,8 +213,12 @@ func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error)
 		return nil, err
 	}
 	s.targets[t.pid] = t
-	if err := t.runToLoaded(ctx); err != nil {
+	hook, err := t.loaderHook()
+	if err != nil {
 		return t, err
+	}
+	if hook != 0 {
+		return t, s.beginDynamic(ctx, t, hook)
 	}
 	objects, err := t.plan()
 	if err != nil {
@@ -223,10 +227,8 @@ func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error)
 	if err := s.rec.checkFilter(false); err != nil && !s.follow {
 		return t, err
 	}
-	if len(objects) == 0 && t.rdebug == 0 {
-		if err := t.findLoader(); err != nil || t.rdebug == 0 {
-			return t, err // nothing to trace, now or later
-		}
+	if len(objects) == 0 {
+		return t, nil // nothing to trace, now or later
 	}
 	if err := t.install(ctx, objects, standing, standing); err != nil {
 		return t, err
@@ -235,6 +237,25 @@ func (s *session) begin(ctx context.Context, p *tracee.Process) (*target, error)
 		return t, t.runToThreadBlock()
 	}
 	return t, nil
+}
+
+// beginDynamic is begin for a program with a loader, whose debugger hook is at hook.
+func (s *session) beginDynamic(ctx context.Context, t *target, hook uint64) error {
+	if err := t.runToLoaded(ctx, hook); err != nil {
+		return err
+	}
+	defer t.answered()
+	objects, err := t.plan()
+	if err != nil {
+		return err
+	}
+	if err := s.rec.checkFilter(false); err != nil && !s.follow {
+		return err
+	}
+	if err := t.islands(objects, t.mmapStopped(ctx)); err != nil {
+		return err
+	}
+	return t.writeSites(objects, standing, standing)
 }
 
 // born makes a target of a child that is stopped at its birth.

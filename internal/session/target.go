@@ -29,18 +29,19 @@ type target struct {
 	mem      *tracee.Memory
 	attached bool // ptraced
 
-	blob     entry.Blob
-	page     uint64
-	nested   bool // in a pid namespace of its own
-	objects  map[key]*object
-	table    *ftrace.Table
-	op       *ftrace.Ops
-	index    uint64 // next free code position
-	skipped  map[key]bool
-	former   map[key]*object // unmapped since
-	hook     uint64          // the loader's RET that goes to us; 0: none
-	hookCall uint32          // the branch written there
-	rdebug   uint64
+	blob       entry.Blob
+	page       uint64
+	nested     bool // in a pid namespace of its own
+	objects    map[key]*object
+	table      *ftrace.Table
+	op         *ftrace.Ops
+	index      uint64 // next free code position
+	skipped    map[key]bool
+	former     map[key]*object // unmapped since
+	hook       uint64          // the loader's RET that goes to us; 0: none
+	hookCall   uint32          // the branch written there
+	hookIsland uint64          // and the copy of the entry code that it leads to
+	rdebug     uint64
 
 	installed   bool
 	ring        *ring.Ring

@@ -194,8 +194,10 @@ func runBoot(ctx context.Context, o options, b boot, stage string, packages []st
 	var script bytes.Buffer
 	for _, p := range packages {
 		dir, binary, _ := strings.Cut(p, " ")
-		fmt.Fprintf(&script, "cd %s/%s && %s/bin/test2json -t -p nopal/%s %s/bin/%s -test.v=test2json %s\n",
-			vmDir, dir, vmtest.WorkDir, dir, vmtest.WorkDir, binary, flags)
+		// test2json could start the test itself, but it ignores SIGINT, and what
+		// it starts would begin like that.
+		fmt.Fprintf(&script, "cd %s/%s && %s/bin/%s -test.v=test2json %s 2>&1 | %s/bin/test2json -t -p nopal/%s\n",
+			vmDir, dir, vmtest.WorkDir, binary, flags, vmtest.WorkDir, dir)
 	}
 	files := []string{stage + "/src:src", stage + "/bin:bin"}
 	env := []string{"GOTRACEBACK=all"}
