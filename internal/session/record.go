@@ -179,6 +179,10 @@ func (s *session) installRunning(ctx context.Context, pid int) (t *target, err e
 		return nil, err
 	}
 	if s.rec.sites == 0 {
+		// A process that is just ending shows files no more.
+		if _, err := tracee.Exe(pid); err != nil {
+			return nil, fmt.Errorf("process %d: %w", pid, tracee.ErrExited)
+		}
 		return nil, &NoSitesError{t.name()}
 	}
 	p, err := s.tr.Attach(ctx, pid, tracee.Options{Follow: s.follow})

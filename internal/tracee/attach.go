@@ -238,6 +238,20 @@ func checkArchitecture(pid int) error {
 		return notThere(err)
 	}
 	defer f.Close()
+	return checkProgram(f)
+}
+
+// checkFile is checkArchitecture for a file that is to be run.
+func checkFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // which running it says, too
+	}
+	defer f.Close()
+	return checkProgram(f)
+}
+
+func checkProgram(f *os.File) error {
 	var ident [20]byte
 	if _, err := f.ReadAt(ident[:], 0); err != nil {
 		return nil // no ELF file: whatever runs it (binfmt_misc), ptrace will tell

@@ -74,6 +74,9 @@ func (t *Tracer) launch(path string, o LaunchOptions) (*Process, error) {
 	}
 	pid, err := syscall.ForkExec(path, o.Argv, attr)
 	if errors.Is(err, syscall.ENOEXEC) {
+		if err := checkFile(path); err != nil {
+			return nil, err
+		}
 		// A script without an interpreter line is run by the shell (execvp, POSIX).
 		pid, err = syscall.ForkExec("/bin/sh", append([]string{"sh", path}, o.Argv[min(1, len(o.Argv)):]...), attr)
 	}
