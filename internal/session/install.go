@@ -22,7 +22,7 @@ const (
 )
 
 // loaderWait bounds how long the loader's thread waits for us after a dlopen.
-const loaderWait = 2 * time.Second
+const loaderWait = 4 * time.Second
 
 // install makes the stopped target record the objects that plan found. Between
 // mapping memory and writing instructions resume and stop, if not nil, let the

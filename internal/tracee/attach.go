@@ -157,6 +157,9 @@ func (t *Tracer) seizeAll(p *Process) (int, error) {
 				case s.TracerPid != 0:
 					return found, tracedBy(s.TracerPid)
 				default:
+					if _, exeErr := Exe(p.pid); exeErr != nil {
+						return found, ErrExited // one without memory may not be traced
+					}
 					return found, permission(err)
 				}
 			}
@@ -271,8 +274,18 @@ func checkMachine(ident [20]byte) error {
 	class := elf.Class(ident[elf.EI_CLASS])
 	data := elf.Data(ident[elf.EI_DATA])
 	if machine != want || class != elf.ELFCLASS64 || data != elf.ELFDATA2LSB {
-		return fmt.Errorf("%w: the program is %v, %v, %v; this nopal is for %v, %v, %v",
-			ErrArchitecture, machine, class, data, want, elf.ELFCLASS64, elf.ELFDATA2LSB)
+		return fmt.Errorf("%w: the program is for %s (%v, %v), this nopal for %s: use one built for %[2]s",
+			ErrArchitecture, machineName(machine), class, data, machineName(want))
 	}
 	return nil
+}
+
+func machineName(m elf.Machine) string {
+	switch m {
+	case elf.EM_X86_64:
+		return "x86-64"
+	case elf.EM_AARCH64:
+		return "arm64"
+	}
+	return strings.TrimPrefix(m.String(), "EM_")
 }
