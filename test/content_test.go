@@ -5,6 +5,7 @@ package test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -356,7 +357,7 @@ func TestInfoAndSites(t *testing.T) {
 	eventually(t, "armed functions", func() bool { return armed(t, p.pid(), busy) && tracer(t, p.pid()) == 0 })
 	o = nopalOK(t, "sites", "-p", p.pid(), "-F", "b[12]")
 	for line := range strings.Lines(o.stdout) {
-		if strings.Contains(line, "b1") && strings.Contains(line, "record") {
+		if slices.Contains(strings.Fields(line), "b1") && strings.Contains(line, "record") {
 			t.Errorf("b1 is shown as armed: %s", line)
 		}
 	}
