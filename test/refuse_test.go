@@ -110,7 +110,7 @@ func TestRefusals(t *testing.T) {
 		}
 		refused(t, nopal(t, "sites", other), other, "x86-64")
 		o := nopal(t, "record", "-o", out, "--", other)
-		refused(t, o, other, "x86-64")
+		refused(t, o, other, "x86", "arch")
 		if o.status.ExitStatus() != 126 {
 			t.Errorf("status %#x, want 126: %s", o.status, o.stderr)
 		}
