@@ -122,18 +122,11 @@ func (t *target) mapHookAt(brk uint64, mmap remoteMap) error {
 	if err != nil {
 		return err
 	}
-	size := (uint64(len(t.blob.Code)) + t.page - 1) &^ (t.page - 1)
-	addr, err := findGap(maps, size, t.page, ret, ret+4)
+	addr, err := t.noteIsland(maps, ret, ret+arm64.InsnSize)
 	if err != nil {
 		return err
 	}
-	if err := t.ring.AddIsland(addr, size); err != nil {
-		return err
-	}
-	if err := mmap(addr, size, protReadExec, mapIsland, -1); err != nil {
-		return err
-	}
-	if err := t.fillIsland(&object{traced: &ftrace.Object{}}, addr); err != nil {
+	if err := t.makeIsland(&object{traced: &ftrace.Object{}}, addr, mmap); err != nil {
 		return err
 	}
 	if t.hookCall, err = arm64.EncodeB(ret, addr+t.blob.DLHook); err != nil {

@@ -190,7 +190,6 @@ type remoteMap func(addr, size uint64, prot, flags, fd int) error
 
 // islands gives each object its copy of the entry code.
 func (t *target) islands(objects []*object, mmap remoteMap) error {
-	size := (uint64(len(t.blob.Code)) + t.page - 1) &^ (t.page - 1)
 	for _, o := range objects {
 		if o.island != 0 || o.wanted == 0 {
 			continue
@@ -200,24 +199,39 @@ func (t *target) islands(objects []*object, mmap remoteMap) error {
 			return err
 		}
 		first, last := o.span()
-		addr, err := findGap(maps, size, t.page, first, last)
+		addr, err := t.noteIsland(maps, first, last)
 		if err != nil {
 			t.drop(o, err)
 			continue
 		}
-		// Noted before it exists: unmapping what is not there does no harm.
-		if err := t.ring.AddIsland(addr, size); err != nil {
-			t.drop(o, err)
-			continue
-		}
-		if err := mmap(addr, size, protReadExec, mapIsland, -1); err != nil {
+		if err := t.makeIsland(o, addr, mmap); err != nil {
 			return fmt.Errorf("map trampolines for %s: %w", o.path, err)
-		}
-		if err := t.fillIsland(o, addr); err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+// islandSize is what an island takes, in whole pages.
+func (t *target) islandSize() uint64 {
+	return (uint64(len(t.blob.Code)) + t.page - 1) &^ (t.page - 1)
+}
+
+// noteIsland finds a place in reach of [first, last) and notes it in the ring, before
+// anything is there: unmapping what is not there does no harm.
+func (t *target) noteIsland(maps []tracee.Mapping, first, last uint64) (uint64, error) {
+	addr, err := findGap(maps, t.islandSize(), t.page, first, last)
+	if err != nil {
+		return 0, err
+	}
+	return addr, t.ring.AddIsland(addr, t.islandSize())
+}
+
+// makeIsland maps and fills what noteIsland has noted.
+func (t *target) makeIsland(o *object, addr uint64, mmap remoteMap) error {
+	if err := mmap(addr, t.islandSize(), protReadExec, mapIsland, -1); err != nil {
+		return err
+	}
+	return t.fillIsland(o, addr)
 }
 
 // drop leaves an object out with a reason.
