@@ -1,0 +1,173 @@
+package ring
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"nopal/internal/entry"
+)
+
+// Snapshot hands on what Close would hand on now, and leaves everything as it is:
+// the kept pages, and what is committed in those that threads are writing. The words
+// that the sink gets are a copy. It returns the number of events lost for want of a
+// slot.
+//
+// Events and losses are those of one moment for each stream: a thread that runs may
+// have made more by the time that the next stream is looked at.
+func (d *Drainer) Snapshot(sink Sink) (noSlot uint64, err error) {
+	d.collect()
+	p := &snapshot{d: d, sink: sink, lost: make(map[*stream]lossCount, len(d.streams))}
+	for _, k := range d.kept {
+		if err := p.page(k.s, k.page, entry.PageHeaderWords, 0); err != nil {
+			return 0, err
+		}
+	}
+	ids := make([]uint32, 0, len(d.streams))
+	for id := range d.streams {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	slots := d.slotLosses()
+	for _, id := range ids {
+		if err := p.stream(d.streams[id], slots[id]); err != nil {
+			return 0, err
+		}
+	}
+	for id, slot := range slots {
+		// A thread that never got a page.
+		if d.streams[id] == nil && slot.Lost > 0 {
+			if err := sink.Lost(id, slot.Tid, slot.Lost); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return atomic.LoadUint64(&d.ring.header.LostNoSlot), nil
+}
+
+// slotLosses reads what the streams that have a slot have lost. They are read before
+// the pages: an event that is lost meanwhile belongs to the time after the snapshot.
+func (d *Drainer) slotLosses() map[uint32]entry.SlotStat {
+	losses := map[uint32]entry.SlotStat{}
+	for i, id := range d.ring.Streams() {
+		st := &d.ring.stats[i]
+		losses[id] = entry.SlotStat{Stream: id, Tid: atomic.LoadUint32(&st.Tid), Lost: atomic.LoadUint64(&st.Lost)}
+	}
+	return losses
+}
+
+// snapshot is a walk over a drainer's pages that changes nothing of it.
+type snapshot struct {
+	d     *Drainer
+	sink  Sink
+	lost  map[*stream]lossCount
+	words []uint64
+}
+
+// lossCount is stream.lost and stream.dropped as far as the snapshot has come.
+type lossCount struct{ lost, dropped uint64 }
+
+func (p *snapshot) losses(s *stream) lossCount {
+	if l, ok := p.lost[s]; ok {
+		return l
+	}
+	return lossCount{s.lost, s.dropped}
+}
+
+// stream hands on the pages that are not full yet, and what was lost behind them.
+func (p *snapshot) stream(s *stream, slot entry.SlotStat) error {
+	for i, page := range s.pages {
+		if p.d.void(page) || p.d.seq(page) <= s.doneSeq {
+			continue
+		}
+		from, high := entry.PageHeaderWords, uint64(0)
+		if i == 0 && s.off > 0 {
+			from, high = s.from, s.fromHigh
+		}
+		if err := p.page(s, page, from, high); err != nil {
+			return err
+		}
+	}
+	l := p.losses(s)
+	if n := l.dropped + max(s.dead, slot.Lost, l.lost) - l.lost; n > 0 {
+		return p.sink.Lost(s.id, s.tid, n)
+	}
+	return nil
+}
+
+// page hands on what is committed in a page from a place on. high is the time there,
+// if from is not the page's beginning.
+func (p *snapshot) page(s *stream, page uint32, from int, high uint64) error {
+	words := p.d.ring.page(page)
+	l := p.losses(s)
+	lost := l.dropped
+	if from == entry.PageHeaderWords {
+		high = words[3] >> entry.TimeBits
+		if words[2] > l.lost {
+			lost += words[2] - l.lost
+			l.lost = words[2]
+		}
+	}
+	p.words = committed(p.words[:0], words, from)
+	if len(p.words) == 0 {
+		return nil // what was lost before is told with what comes next
+	}
+	l.dropped = 0
+	p.lost[s] = l
+	return p.sink.Chunk(s.id, s.tid, high<<entry.TimeBits, lost, p.words)
+}
+
+// waitFor gives the thread that is about to commit a word a moment. What is behind a
+// place that is skipped may have needed the TIME word in it.
+func waitFor(word *uint64) {
+	for range 10 {
+		if atomic.LoadUint64(word) != 0 {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+func allZero(words []uint64) bool {
+	for i := range words {
+		if atomic.LoadUint64(&words[i]) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// committed appends the committed records of page[from:] to words. A record is looked
+// at word by word, its first one before the rest: its thread writes that one last.
+func committed(words, page []uint64, from int) []uint64 {
+	for i := from; i < len(page); {
+		w := atomic.LoadUint64(&page[i])
+		switch kind := w >> entry.WordIndexShift; {
+		case kind >= entry.FirstIndex || kind == entry.WordTime:
+			words = append(words, w)
+			i++
+		case w == 0:
+			if allZero(page[i:]) {
+				return words
+			}
+			if waitFor(&page[i]); atomic.LoadUint64(&page[i]) == 0 {
+				i++
+			}
+		case kind == entry.WordPad:
+			return words
+		default:
+			n := int(w & 0xffff)
+			if n == 0 || n > len(page)-i {
+				return words // not written by our code
+			}
+			if kind != entry.WordReserved {
+				words = append(words, w)
+				for j := 1; j < n; j++ {
+					words = append(words, atomic.LoadUint64(&page[i+j]))
+				}
+			}
+			i += n
+		}
+	}
+	return words
+}
