@@ -40,7 +40,7 @@ type recorder struct {
 
 type threadKey struct{ proc, tid uint32 }
 
-// newRecorder creates the file; one that is there already is moved to .old.
+// newRecorder begins a recording.
 func newRecorder(o Options) (*recorder, error) {
 	if o.Buffer == 0 {
 		o.Buffer = DefaultBuffer
@@ -48,23 +48,9 @@ func newRecorder(o Options) (*recorder, error) {
 	if _, err := ring.Size(o.Buffer); err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(o.Output); err == nil && info.Mode().IsRegular() {
-		if err := os.Rename(o.Output, o.Output+".old"); err != nil {
-			return nil, fmt.Errorf("keep the earlier recording: %w", err)
-		}
-	}
-	flags := os.O_RDWR | os.O_CREATE | os.O_TRUNC
-	if o.Owner != nil {
-		flags |= syscall.O_NOFOLLOW // root for somebody else: not through a link put there
-	}
-	file, err := os.OpenFile(o.Output, flags, 0o666)
+	file, err := createOutput(o.Output, o.Owner)
 	if err != nil {
-		return nil, fmt.Errorf("create recording: %w", err)
-	}
-	if o.Owner != nil {
-		if err := file.Chown(o.Owner.UID, o.Owner.GID); err != nil {
-			return nil, errors.Join(fmt.Errorf("give recording to its owner: %w", err), file.Close())
-		}
+		return nil, err
 	}
 	r := &recorder{
 		o: o, file: file, started: time.Now(), cache: newImageCache(),
@@ -77,6 +63,30 @@ func newRecorder(o Options) (*recorder, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	return r, nil
+}
+
+// createOutput creates the file of a recording; one that is there already is moved to
+// .old.
+func createOutput(path string, owner *Owner) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		if err := os.Rename(path, path+".old"); err != nil {
+			return nil, fmt.Errorf("keep the earlier recording: %w", err)
+		}
+	}
+	flags := os.O_RDWR | os.O_CREATE | os.O_TRUNC
+	if owner != nil {
+		flags |= syscall.O_NOFOLLOW // root for somebody else: not through a link put there
+	}
+	file, err := os.OpenFile(path, flags, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("create recording: %w", err)
+	}
+	if owner != nil {
+		if err := file.Chown(owner.UID, owner.GID); err != nil {
+			return nil, errors.Join(fmt.Errorf("give recording to its owner: %w", err), file.Close())
+		}
+	}
+	return file, nil
 }
 
 // begin writes what is known before there is a target.
