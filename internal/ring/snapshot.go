@@ -17,7 +17,7 @@ import (
 // have made more by the time that the next stream is looked at.
 func (d *Drainer) Snapshot(sink Sink) (noSlot uint64, err error) {
 	d.collect()
-	p := &snapshot{d: d, sink: sink, lost: make(map[*stream]lossCount, len(d.streams))}
+	p := &snapshot{d: d, sink: sink, lost: make(map[*stream]lossCount, len(d.streams)), waits: maxWaits}
 	for _, k := range d.kept {
 		if err := p.page(k.s, k.page, entry.PageHeaderWords, 0); err != nil {
 			return 0, err
@@ -56,12 +56,16 @@ func (d *Drainer) slotLosses() map[uint32]entry.SlotStat {
 	return losses
 }
 
+// maxWaits bounds how long a snapshot waits for words, in tenths of a millisecond.
+const maxWaits = 100
+
 // snapshot is a walk over a drainer's pages that changes nothing of it.
 type snapshot struct {
 	d     *Drainer
 	sink  Sink
 	lost  map[*stream]lossCount
 	words []uint64
+	waits int // how many more times waitFor waits
 }
 
 // lossCount is stream.lost and stream.dropped as far as the snapshot has come.
@@ -108,7 +112,7 @@ func (p *snapshot) page(s *stream, page uint32, from int, high uint64) error {
 			l.lost = words[2]
 		}
 	}
-	p.words = committed(p.words[:0], words, from)
+	p.words = p.committed(p.words[:0], words, from)
 	if len(p.words) == 0 {
 		return nil // what was lost before is told with what comes next
 	}
@@ -119,11 +123,8 @@ func (p *snapshot) page(s *stream, page uint32, from int, high uint64) error {
 
 // waitFor gives the thread that is about to commit a word a moment. What is behind a
 // place that is skipped may have needed the TIME word in it.
-func waitFor(word *uint64) {
-	for range 10 {
-		if atomic.LoadUint64(word) != 0 {
-			return
-		}
+func (p *snapshot) waitFor(word *uint64) {
+	for ; p.waits > 0 && atomic.LoadUint64(word) == 0; p.waits-- {
 		time.Sleep(100 * time.Microsecond)
 	}
 }
@@ -139,7 +140,7 @@ func allZero(words []uint64) bool {
 
 // committed appends the committed records of page[from:] to words. A record is looked
 // at word by word, its first one before the rest: its thread writes that one last.
-func committed(words, page []uint64, from int) []uint64 {
+func (p *snapshot) committed(words, page []uint64, from int) []uint64 {
 	for i := from; i < len(page); {
 		w := atomic.LoadUint64(&page[i])
 		switch kind := w >> entry.WordIndexShift; {
@@ -150,7 +151,7 @@ func committed(words, page []uint64, from int) []uint64 {
 			if allZero(page[i:]) {
 				return words
 			}
-			if waitFor(&page[i]); atomic.LoadUint64(&page[i]) == 0 {
+			if p.waitFor(&page[i]); atomic.LoadUint64(&page[i]) == 0 {
 				i++
 			}
 		case kind == entry.WordPad:
