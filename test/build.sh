@@ -126,7 +126,9 @@ for file in $src/*.c; do
 	esac
 done
 make test/libplug2.so $src/libplug.c $cc $traced -shared -fPIC $src/libplug.c
-make test/exceptions $src/exceptions.cc $cxx $traced $src/exceptions.cc
+for name in exceptions virtuals; do
+	make test/$name $src/$name.cc $cxx $traced $src/$name.cc
+done
 make test/plain $src/fib.c $cc -O2 -g -I$src $src/fib.c
 wait
 make test/ctors $src/ctors.c $cc $traced $src/ctors.c -L$out/test -lplug '-Wl,-rpath,$ORIGIN'
@@ -143,30 +145,44 @@ done
 make test/fib-stripped $src/fib.c stripped $cc $traced $src/fib.c
 make test/fib-n4 $src/fib.c $cc $traced -fpatchable-function-entry=4,2 $src/fib.c
 make test/fib-o0 $src/fib.c $cc $traced -O0 $src/fib.c
+# What leaves a function differs most between levels of optimisation.
+for level in o0 os o3; do
+	for name in shapes tree; do
+		make test/$name-$level $src/$name.c $cc $traced -O${level#o} $src/$name.c
+	done
+	make test/virtuals-$level $src/virtuals.cc $cxx $traced -O${level#o} $src/virtuals.cc
+done
+make test/shapes-static $src/shapes.c $cc $traced -static $src/shapes.c
+make test/shapes-stripped $src/shapes.c stripped $cc $traced $src/shapes.c
+make test/tree-stripped $src/tree.c stripped $cc $traced $src/tree.c
 
 # Branch target identification and signed return addresses: force-bti makes the
 # kernel and the loader map the text with PROT_BTI. Start files of our own,
 # because the distribution's may have no landing pads.
 bti="-mbranch-protection=standard -nostartfiles -Wl,-z,force-bti $src/start-bti.S"
-for name in fib abi control jumps threads sigprof values; do
+for name in fib abi control jumps threads sigprof values shapes tree walker; do
 	make test/$name-bti $src/$name.c $cc $traced $bti $src/$name.c
 done
-make test/exceptions-bti $src/exceptions.cc $cxx $traced $bti $src/exceptions.cc
+for name in exceptions virtuals; do
+	make test/$name-bti $src/$name.cc $cxx $traced $bti $src/$name.cc
+done
 
 if command -v clang >/dev/null; then
-	for name in fib abi control jumps threads sigprof; do
+	for name in fib abi control jumps threads sigprof shapes tree storm; do
 		make test/$name-clang $src/$name.c $clang $traced $src/$name.c
 	done
 	make test/preserve $src/preserve.c $clang $traced $src/preserve.c
 	make test/fib-relr $src/fib.c $clang $traced -static-pie -fPIE -Wl,--pack-dyn-relocs=relr $src/fib.c
-	make test/exceptions-clang $src/exceptions.cc ${clang/clang /clang++ } $traced $src/exceptions.cc
+	for name in exceptions virtuals; do
+		make test/$name-clang $src/$name.cc ${clang/clang /clang++ } $traced $src/$name.cc
+	done
 elif [ -n "${CI:-}" ]; then
 	echo "test/build.sh: clang is missing" >&2
 	exit 1
 fi
 
 if musl_setup; then
-	for name in fib threads jumps abi; do
+	for name in fib threads jumps abi shapes; do
 		make test/$name-musl $src/$name.c musl_link dynamic $src/$name.c
 		make test/$name-musl-static $src/$name.c musl_link static $src/$name.c
 	done

@@ -27,6 +27,7 @@ func TestPrograms(t *testing.T) {
 		"busy 4 100", "busy 4 100 1", "busy-musl 4 100 1", "brief",
 		"many-10000 once",
 		"forks", "forks-static 3", "forks-musl 3", "forks chain 3",
+		"shapes", "shapes-clang", "shapes-musl", "virtuals", "virtuals-clang", "tree", "storm 100", "storm-clang 100", "forkmid",
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,8 @@
  *
  *   calls NAME N          function NAME was called N times, the same in every run
  *   ~calls NAME N [TID]   the same for counts that differ from run to run (timers, thread ids)
+ *   left NAME N           N of these calls never returned: longjmp, an exception, the thread's end
+ *   ~left NAME N          the same for counts that differ from run to run
  *
  * The integration tests compare stdout with that of an untraced run, lines that begin with ~ left
  * out, and the counts with the recording.
@@ -17,6 +19,9 @@
 #define TRACED __attribute__((noinline, used))
 #else
 #define TRACED __attribute__((noipa, used))
+#define LEFT(name, n) printf("left %s %llu\n", name, (unsigned long long)(n))
+#define LEFT_VARY(name, n) printf("~left %s %llu\n", name, (unsigned long long)(n))
+
 #endif
 
 /* UNTRACED functions have no NOPs. */
@@ -28,5 +33,8 @@
 #define CALLS(name, n) printf("calls %s %llu\n", name, (unsigned long long)(n))
 #define CALLS_VARY(name, n) printf("~calls %s %llu\n", name, (unsigned long long)(n))
 #define CALLS_TID(name, n, tid) printf("~calls %s %llu %d\n", name, (unsigned long long)(n), (int)(tid))
+
+#define LEFT(name, n) printf("left %s %llu\n", name, (unsigned long long)(n))
+#define LEFT_VARY(name, n) printf("~left %s %llu\n", name, (unsigned long long)(n))
 
 #endif
