@@ -36,7 +36,7 @@ type Segment struct {
 }
 
 // Image is an object. It does not change after Open or New, and can be used by
-// several goroutines at once.
+// several goroutines at once, but for Exits.
 type Image struct {
 	Path    string // as given, without the sysroot
 	BuildID string // hexadecimal; empty where there is none
@@ -60,6 +60,7 @@ type Image struct {
 	sites       []Site
 	untraceable []Untraceable
 	tables      []symbolTable
+	exits       *exitIndex // of Exits; nil before it is first asked
 }
 
 // ErrNotELF is returned for a file that is no ELF file at all.

@@ -29,13 +29,13 @@ func (e *MismatchError) Error() string {
 // instructions), so all threads must be stopped and none of them may continue
 // at slot 2, where x9 would be stale.
 func InitNop(t Text, site uint64) error {
-	return replace(t, "init nop", site, site, Nop, MovX9X30)
+	return Replace(t, "init nop", site, site, Nop, MovX9X30)
 }
 
 // RemoveMov undoes [InitNop]: slot 1 turns from mov x9, x30 into NOP. Slot 2
 // has to be a NOP already; all threads must be stopped.
 func RemoveMov(t Text, site uint64) error {
-	return replace(t, "remove mov", site, site, MovX9X30, Nop)
+	return Replace(t, "remove mov", site, site, MovX9X30, Nop)
 }
 
 // MakeCall arms a site: slot 2 turns from NOP into bl target. NOP and BL may
@@ -47,7 +47,7 @@ func MakeCall(t Text, site, target uint64) error {
 	if err != nil {
 		return fmt.Errorf("make call at site %#x: %w", site, err)
 	}
-	return replace(t, "make call", site, branch, Nop, call)
+	return Replace(t, "make call", site, branch, Nop, call)
 }
 
 // MakeNop disarms a site: slot 2 turns from bl target into NOP, stopping nobody.
@@ -58,7 +58,7 @@ func MakeNop(t Text, site, target uint64) error {
 	if err != nil {
 		return fmt.Errorf("make nop at site %#x: %w", site, err)
 	}
-	return replace(t, "make nop", site, branch, call, Nop)
+	return Replace(t, "make nop", site, branch, call, Nop)
 }
 
 // ModifyCall changes where an armed site calls: slot 2 turns from bl from into
@@ -73,11 +73,12 @@ func ModifyCall(t Text, site, from, to uint64) error {
 	if err != nil {
 		return fmt.Errorf("modify call at site %#x: %w", site, err)
 	}
-	return replace(t, "modify call", site, branch, old, call)
+	return Replace(t, "modify call", site, branch, old, call)
 }
 
-// replace writes insn over old, after making sure that old is there.
-func replace(t Text, op string, site, addr uint64, old, insn uint32) error {
+// Replace writes insn over old at addr, after making sure that old is there. op says
+// what for, site whose it is.
+func Replace(t Text, op string, site, addr uint64, old, insn uint32) error {
 	found, err := t.Load(addr)
 	if err != nil {
 		return fmt.Errorf("%s at site %#x: load instruction at %#x: %w", op, site, addr, err)

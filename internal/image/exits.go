@@ -1,0 +1,146 @@
+package image
+
+import (
+	"fmt"
+
+	"nopal/internal/arch/arm64"
+)
+
+// Exit is an instruction by which a function is left, with link-time addresses.
+type Exit = arm64.Exit
+
+// Exits is how a function is left.
+type Exits struct {
+	// List is all its exits, by address; empty for a function that never returns.
+	List []Exit
+	// Reason is why they are not known, in which case List is empty: only entries
+	// can be traced.
+	Reason string
+}
+
+// exitIndex is what is needed to find exits. It is made when they are first asked
+// for, and holds the object's code from then on.
+type exitIndex struct {
+	im     *Image
+	err    error
+	code   *code
+	marks  mappings
+	cold   []coldPart
+	finder arm64.ExitFinder
+	taken  []uint64 // addresses in the code that data holds; sorted
+	looked bool     // at the data
+	found  []Exits
+	done   []bool
+	parts  []arm64.Part
+}
+
+// Exits gives the exits of the function of a site, by its index in Sites. The
+// first call reads the file, so it must not come after Close. Unlike the other
+// methods it is not for several goroutines at once.
+func (im *Image) Exits(site int) Exits {
+	if im.exits == nil {
+		im.exits = newExitIndex(im)
+	}
+	x := im.exits
+	if x.err != nil {
+		return Exits{Reason: fmt.Sprintf("cannot read its code: %v", x.err)}
+	}
+	if !x.done[site] {
+		x.found[site] = x.find(im.sites[site])
+		x.done[site] = true
+	}
+	return x.found[site]
+}
+
+func newExitIndex(im *Image) *exitIndex {
+	x := &exitIndex{im: im}
+	f, err := newELF(im.file)
+	if err != nil {
+		x.err = err
+		return x
+	}
+	if x.code, x.err = readCode(f); x.err != nil {
+		return x
+	}
+	x.marks = im.mappings(x.code)
+	x.cold = im.coldParts(x.code)
+	x.found = make([]Exits, len(im.sites))
+	x.done = make([]bool, len(im.sites))
+	return x
+}
+
+func (x *exitIndex) find(s Site) Exits {
+	if s.Reason != "" {
+		return Exits{Reason: "it cannot be traced: " + s.Reason}
+	}
+	end, reason := x.end(s)
+	if reason != "" {
+		return Exits{Reason: reason}
+	}
+	x.parts = x.parts[:0]
+	if !x.addPart(s.Entry, end) {
+		return Exits{Reason: "its symbol reaches beyond the code"}
+	}
+	if reason := x.addCold(s); reason != "" {
+		return Exits{Reason: reason}
+	}
+	body := arm64.Body{
+		Parts:  x.parts,
+		Entry:  s.Entry,
+		Start:  s.Addr + 2*arm64.InsnSize,
+		Mapped: true,
+		Data:   x.marks.data,
+		Taken:  x.isTaken,
+	}
+	for _, p := range x.parts {
+		body.Mapped = body.Mapped && x.marks.cover(x.code, p.VA)
+	}
+	var e Exits
+	e.List, e.Reason = x.finder.Find(&body)
+	return e
+}
+
+// addPart adds the code from start to end.
+func (x *exitIndex) addPart(start, end uint64) bool {
+	p, off := x.code.at(start)
+	if p == nil || end <= start || end-start > uint64(len(p.data))-off {
+		return false
+	}
+	x.parts = append(x.parts, arm64.Part{VA: start, Code: p.data[off : off+end-start]})
+	return true
+}
+
+// end gives where the function of a site ends: where its symbol says, or else at
+// the next thing that is known to begin.
+func (x *exitIndex) end(s Site) (end uint64, reason string) {
+	next := x.next(s)
+	if s.Func >= 0 {
+		if f := x.im.funcs[s.Func]; f.Size != 0 && f.Addr == s.Entry {
+			end = f.Addr + f.Size
+			if end > next && end > f.Addr {
+				return 0, fmt.Sprintf("another function begins within it (at %#x)", next)
+			}
+			return end, ""
+		}
+	}
+	if s.Func >= 0 && s.Func+1 < len(x.im.funcs) {
+		next = min(next, x.im.funcs[s.Func+1].Addr)
+	} else if i, ok := x.im.FuncAt(s.Entry); ok && i+1 < len(x.im.funcs) {
+		next = min(next, x.im.funcs[i+1].Addr)
+	}
+	return next, ""
+}
+
+// next gives where the next patch area begins, or the end of the section.
+func (x *exitIndex) next(s Site) uint64 {
+	p, _ := x.code.at(s.Entry)
+	if p == nil {
+		return 0
+	}
+	end := p.va + uint64(len(p.data))
+	if i, ok := x.im.siteAfter(s.Addr); ok {
+		after := x.im.sites[i]
+		end = min(end, after.Entry-uint64(after.Before)*arm64.InsnSize)
+	}
+	return end
+}
