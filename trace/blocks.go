@@ -66,7 +66,15 @@ type Range struct {
 	Count uint32
 	Addr  uint64
 	VA    uint64
+	Kind  uint32
 }
+
+// The kinds of ranges. An exit has the same offset in its range as the entry
+// of the same function in the range of entries.
+const (
+	RangeEntries = 0
+	RangeExits   = 1
+)
 
 // Chunk is a run of events of one thread. No record is split between chunks.
 type Chunk struct {
@@ -109,6 +117,42 @@ type End struct {
 	Reason   string
 }
 
+// Profile is what the target has counted of one thread's calls.
+type Profile struct {
+	Proc  uint32
+	TID   uint32
+	Ticks uint64
+	Funcs []ProfileFunc
+}
+
+// ProfileFunc is a function in a Profile. Times are in ticks. VA is that of
+// the site: of the first of the instructions that make the function traceable.
+type ProfileFunc struct {
+	Image uint32
+	VA    uint64
+	Calls uint64
+	Total uint64
+	Self  uint64
+	Min   uint64
+	Max   uint64
+	Hist  []ProfileBucket
+}
+
+// ProfileBucket counts the calls whose duration in ticks has so many
+// significant bits.
+type ProfileBucket struct {
+	Bucket uint32
+	Count  uint64
+}
+
+// Mark says what happened to the recording itself at some time.
+type Mark struct {
+	Proc  uint32
+	TID   uint32
+	Ticks uint64
+	Text  string
+}
+
 func (*Meta) blockType() Type    { return TypeMeta }
 func (*Clock) blockType() Type   { return TypeClock }
 func (*Process) blockType() Type { return TypeProcess }
@@ -121,6 +165,8 @@ func (*Round) blockType() Type   { return TypeRound }
 func (*Lost) blockType() Type    { return TypeLost }
 func (*Exit) blockType() Type    { return TypeExit }
 func (*End) blockType() Type     { return TypeEnd }
+func (*Profile) blockType() Type { return TypeProfile }
+func (*Mark) blockType() Type    { return TypeMark }
 
 // TypeOf returns the type of a block.
 func TypeOf(b Block) Type { return b.blockType() }
@@ -152,6 +198,10 @@ func newBlock(t Type) Block {
 		return new(Exit)
 	case TypeEnd:
 		return new(End)
+	case TypeProfile:
+		return new(Profile)
+	case TypeMark:
+		return new(Mark)
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ func decodeBlock(b Block, payload []byte) error {
 
 func (d *decoder) fields(fields []Field, v reflect.Value) error {
 	for i := range fields {
+		if fields[i].Later && len(d.s) == 0 {
+			return nil
+		}
 		if err := d.field(&fields[i], v.Field(i)); err != nil {
 			return err
 		}

@@ -3,8 +3,6 @@ package trace
 import (
 	"fmt"
 	"math"
-	"math/bits"
-	"path/filepath"
 	"slices"
 )
 
@@ -22,6 +20,8 @@ type EventKind uint8
 const (
 	Entry     EventKind = iota // a function was entered
 	LostCount                  // events were lost
+	FuncExit                   // a function was left
+	MarkText                   // something happened to the recording
 )
 
 // Event is an event of any thread.
@@ -32,10 +32,21 @@ type Event struct {
 	Program *Program
 	Task    *Task
 	Depth   int    // calls around this one
-	Site    *Site  // what was entered
+	Site    *Site  // what was entered or left
 	Addr    uint64 // of the function in the process
-	IP      uint64 // of the instruction after the call in its entry
+	IP      uint64 // of the instruction after the call in its entry; 0 for exits
 	Count   uint64 // events lost
+	Text    string // of a mark
+
+	// Duration in ns. Of an exit: since its entry, or -1 if that is not
+	// known. Of an entry with Leaf: of the call. Otherwise 0.
+	Duration int64
+	// Leaf is set of an entry that its own exit follows as the next event of
+	// the thread, and of that exit. Not all such calls are noticed.
+	Leaf bool
+	// Inferred is set of an exit, and of an entry with Leaf, if no exit was
+	// recorded: it follows from the event after it.
+	Inferred bool
 
 	Regs  *[NumRegs]uint64 // x0-x30, sp, pc, pstate, or nil
 	Stack []uint64         // return addresses, the innermost first; nil if not recorded
@@ -55,10 +66,12 @@ type Events struct {
 	limit   uint64    // the first of heap may run up to here; 0: the heap is not in order
 	bound   uint64    // events before this may be delivered
 	round   uint64    // the last watermark
+	latest  uint64    // ticks of what was delivered
 	pending int       // bytes of chunks that wait
 	maximum int       // of pending
 	orders  int
 	end     error // why nothing more is read
+	closed  bool  // the calls that were open then have been ended
 
 	event Event
 	regs  [NumRegs]uint64
@@ -86,9 +99,19 @@ func (e *Events) Next() (*Event, error) {
 	ev := &e.event
 	ev.Ticks = s.ticks
 	ev.Time = e.rec.conv.ns(s.ticks)
+	ev.Text = ""
+	e.latest = max(e.latest, s.ticks)
 	ev.Program, ev.Task = s.cur.task.Program, s.cur.task
 	if s.cur.lost != 0 {
 		e.lost(s)
+		return ev, nil
+	}
+	if s.cur.mark != nil {
+		e.mark(s)
+		return ev, nil
+	}
+	if s.cur.end {
+		e.closing(s)
 		return ev, nil
 	}
 	c := &s.cursor
@@ -99,18 +122,27 @@ func (e *Events) Next() (*Event, error) {
 			return nil, fmt.Errorf("read recording: %w", err)
 		}
 	}
+	if e.rec.exits {
+		e.graph(s, site)
+		return ev, nil
+	}
 	ev.Kind, ev.Count = Entry, 0
 	ev.Site, ev.Addr, ev.IP = site.site, site.addr, site.ip
 	ev.Depth = s.depth.enter(c.SP)
 	if c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
 		e.extras(c)
 	}
-	if !c.Next() {
+	e.step(s)
+	return ev, nil
+}
+
+// step goes on to the next event of the first stream of the heap.
+func (e *Events) step(s *stream) {
+	if !s.cursor.Next() {
 		e.advance(s)
 	} else {
-		s.ticks = c.Ticks
+		s.ticks = s.cursor.Ticks
 	}
-	return ev, nil
 }
 
 // extras fills in what only some events have.
@@ -128,13 +160,16 @@ func (e *Events) extras(c *Cursor) {
 	}
 }
 
+// bare makes the event one that is of no function.
+func (e *Events) bare(k EventKind) {
+	ev := &e.event
+	*ev = Event{Kind: k, Ticks: ev.Ticks, Time: ev.Time, Program: ev.Program, Task: ev.Task}
+}
+
 // lost delivers the count of lost events that stands before s's next event.
 func (e *Events) lost(s *stream) {
-	ev := &e.event
-	ev.Kind, ev.Count = LostCount, s.cur.lost
-	ev.Site, ev.Addr, ev.IP, ev.Depth = nil, 0, 0, 0
-	ev.Regs, ev.Stack = nil, nil
-	s.cur.lost = 0
+	e.bare(LostCount)
+	e.event.Count, s.cur.lost = s.cur.lost, 0
 	if s.cursor.idle() {
 		e.advance(s)
 	}
@@ -147,10 +182,14 @@ func (e *Events) more() error {
 		e.down(0)
 	}
 	for len(e.heap) == 0 || e.heap[0].ticks >= e.bound {
-		if e.end != nil {
+		if e.end == nil {
+			e.fill()
+		} else if !e.closed {
+			e.closed = true
+			e.closeAll()
+		} else {
 			return e.end
 		}
-		e.fill()
 	}
 	e.limit = e.bound
 	for i := 1; i < min(3, len(e.heap)); i++ {
@@ -207,6 +246,8 @@ func (e *Events) block(b Block) error {
 		return nil
 	case *Lost:
 		return e.lostBlock(b)
+	case *Mark:
+		return e.markBlock(b)
 	case *Exit:
 		e.exit(b)
 		return nil
@@ -243,6 +284,8 @@ type segment struct {
 	lost   uint64
 	off    int64 // in the file
 	cost   int   // in pending
+	mark   *Mark // instead of words
+	end    bool  // no words: the open calls end here
 }
 
 // stream is the sequence of the chunks of one thread.
@@ -253,6 +296,9 @@ type stream struct {
 	live    bool // in the heap
 	gone    bool // the thread has ended
 	depth   depthStack
+	calls   callStack
+	looked  bool // for the call that the next event, an exit, ends
+	found   int  // what was found
 	cur     segment
 	queue   []segment
 	charged int // of depth, to the recording's state
@@ -273,7 +319,7 @@ func (e *Events) chunk(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	task, err := e.task(p, c.TID)
+	task, err := e.rec.taskOf(p, c.TID)
 	if err != nil {
 		return err
 	}
@@ -290,22 +336,6 @@ func (e *Events) chunk(payload []byte) error {
 	e.pending += cost
 	e.queue(s, segment{buf: payload, cost: cost, words: c.Words, task: task, layout: p.layout, base: c.Base, lost: c.Lost, off: e.r.block0})
 	return nil
-}
-
-// task finds a thread, named by its process if by nothing else.
-func (e *Events) task(p *Program, tid uint32) (*Task, error) {
-	t := p.threads[tid]
-	if t == nil {
-		name := "<...>"
-		if len(p.Command) > 0 {
-			name = filepath.Base(p.Command[0])
-		}
-		if err := e.rec.task(p, tid, name); err != nil {
-			return nil, err
-		}
-		t = p.threads[tid]
-	}
-	return t, nil
 }
 
 func (e *Events) queue(s *stream, g segment) {
@@ -327,7 +357,7 @@ func (e *Events) lostBlock(b *Lost) error {
 	if err != nil {
 		return err
 	}
-	task, err := e.task(p, b.TID)
+	task, err := e.rec.taskOf(p, b.TID)
 	if err != nil {
 		return err
 	}
@@ -350,7 +380,8 @@ func (e *Events) exit(b *Exit) {
 		return
 	}
 	if b.TID == 0 {
-		for _, s := range p.streams {
+		for _, s := range inOrder(p.streams) {
+			e.close(s, b.Ticks)
 			s.gone = true
 			e.rec.spent -= streamCost + s.charged
 		}
@@ -364,6 +395,7 @@ func (e *Events) exit(b *Exit) {
 		delete(p.current, b.TID)
 		if s := p.streams[n]; s != nil {
 			delete(p.streams, n)
+			e.close(s, b.Ticks)
 			s.gone = true
 			e.rec.spent -= streamCost + s.charged
 		}
@@ -381,6 +413,11 @@ func (e *Events) open(s *stream) {
 	s.live = false
 	for len(s.queue) > 0 {
 		prev := s.cur.task
+		if prev != nil && prev.TID != s.queue[0].task.TID && s.calls.len() > 0 {
+			s.cur = segment{task: prev, end: true}
+			s.ticks, s.live = last, true
+			return
+		}
 		s.cur = s.queue[0]
 		s.queue[0] = segment{}
 		if s.queue = s.queue[1:]; len(s.queue) == 0 {
@@ -391,6 +428,12 @@ func (e *Events) open(s *stream) {
 		}
 		s.cursor.Reset(&Chunk{Words: s.cur.words, Base: s.cur.base}, last)
 		switch {
+		case s.cur.end && s.calls.len() > 0:
+			s.ticks = max(last, s.cur.base)
+			s.cursor.last = s.ticks
+		case s.cur.mark != nil:
+			s.ticks = max(last, s.cur.base)
+			s.cursor.last = s.ticks
 		case s.cursor.Next():
 			s.ticks = s.cursor.Ticks
 		case s.cursor.Err() != nil:
@@ -439,70 +482,4 @@ func (e *Events) advance(s *stream) {
 func (e *Events) broken(s *stream) {
 	e.stop(&CorruptError{s.cur.off, fmt.Sprintf("CHUNK block of thread %d: %v", s.cur.task.TID, s.cursor.Err())})
 	s.queue = nil
-}
-
-// up and down restore the heap after position i got an earlier or a later event.
-func (e *Events) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !e.before(i, parent) {
-			return
-		}
-		e.heap[i], e.heap[parent] = e.heap[parent], e.heap[i]
-		i = parent
-	}
-}
-
-func (e *Events) down(i int) {
-	for {
-		least := i
-		for _, child := range [2]int{2*i + 1, 2*i + 2} {
-			if child < len(e.heap) && e.before(child, least) {
-				least = child
-			}
-		}
-		if least == i {
-			return
-		}
-		e.heap[i], e.heap[least] = e.heap[least], e.heap[i]
-		i = least
-	}
-}
-
-func (e *Events) before(i, j int) bool {
-	a, b := e.heap[i], e.heap[j]
-	return a.ticks < b.ticks || a.ticks == b.ticks && a.order < b.order
-}
-
-// Buffers of chunks come in powers of two, so that small chunks do not hold
-// large ones, and are used again.
-const (
-	bufShift   = 6
-	bufClasses = 16
-)
-
-func bufClass(n int) int { return max(0, bits.Len(uint(max(0, n-64-1)))-bufShift) }
-
-func (e *Events) buffer(n int) []byte {
-	c := bufClass(n)
-	if k := len(e.free[c]); k > 0 {
-		b := e.free[c][k-1]
-		e.free[c] = e.free[c][:k-1]
-		return b
-	}
-	return make([]byte, 64+1<<(c+bufShift))
-}
-
-func (e *Events) recycle(b []byte) {
-	c := bufClass(cap(b))
-	e.free[c] = append(e.free[c], b[:cap(b)])
-}
-
-// release takes back the buffer of s's current chunk.
-func (e *Events) release(s *stream) {
-	e.pending -= s.cur.cost
-	if s.cur.buf != nil {
-		e.recycle(s.cur.buf)
-	}
-	s.cur.buf, s.cur.words, s.cur.cost = nil, nil, 0
 }

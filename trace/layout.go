@@ -34,9 +34,15 @@ func (rec *Recording) addRange(b *Range) error {
 	if b.Index < MinIndex || end > MaxIndex+1 || b.Count == 0 {
 		return fmt.Errorf("a range of code positions %d+%d", b.Index, b.Count)
 	}
+	if b.Kind > maxRangeKind {
+		return fmt.Errorf("a range of unknown kind %d", b.Kind)
+	}
 	p, err := rec.Program(b.Proc)
 	if err != nil {
 		return err
+	}
+	if b.Kind == RangeExits {
+		rec.exits = true
 	}
 	o, err := rec.object(b.Image)
 	if err != nil {
@@ -70,10 +76,11 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 		return e, nil
 	}
 	var (
-		object = unknownObject
+		object = &rec.unknown
 		va     = uint64(index)
 		bias   uint64
 		known  bool
+		exit   bool
 	)
 	i := sort.Search(len(l.ranges), func(i int) bool { return l.ranges[i].Index > index }) - 1
 	if i >= 0 && index-l.ranges[i].Index < l.ranges[i].Count {
@@ -81,12 +88,13 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 		object, known = r.object, true
 		va = r.VA + insnSize*uint64(index-r.Index) - slotsBefore
 		bias = r.Addr - r.VA
+		exit = r.Kind == RangeExits
 	}
 	site, err := rec.site(object, va)
 	if err != nil {
 		return nil, err
 	}
-	e := siteEntry{index: index, site: site, addr: site.VA + bias, ip: va + slotsBefore + bias}
+	e := siteEntry{index: index, exit: exit, site: site, addr: site.VA + bias, ip: va + slotsBefore + bias}
 	if !known {
 		// Not kept: the range may be found later in the file.
 		e.addr, e.ip = 0, 0
@@ -97,26 +105,37 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 
 // site returns the site of an object whose first slot is at va.
 func (rec *Recording) site(o *Object, va uint64) (*Site, error) {
-	if o == unknownObject {
-		// It has no sites of its own, as all recordings share it.
-		return &Site{ID: -1, Object: o, VA: va}, nil
-	}
 	if s := o.sites[va]; s != nil {
 		return s, nil
 	}
-	s := &Site{ID: rec.sites, Object: o, VA: va}
+	if o == &rec.unknown {
+		s := &Site{ID: firstUnknown - len(rec.unknowns), Object: o, VA: va}
+		rec.unknowns = append(rec.unknowns, s)
+		o.sites[va] = s
+		return s, rec.spend(128)
+	}
+	s := &Site{ID: len(rec.sites), Object: o, VA: va}
 	// Looked up by the second slot: where NOPs precede the entry, the first
 	// may be outside of the function.
 	if s.Func = o.FuncAt(va + insnSize); s.Func != nil {
 		s.VA = s.Func.VA
 	}
-	rec.sites++
+	rec.sites = append(rec.sites, s)
 	o.sites[va] = s
 	return s, rec.spend(128)
 }
 
-// unknownObject holds the sites whose code position is in no range.
-var unknownObject = &Object{Image: Image{Path: "?"}}
+// firstUnknown is the ID of the first site whose code position is in no range;
+// the others' are below it.
+const firstUnknown = -2
+
+// SiteByID returns the site with an ID.
+func (rec *Recording) SiteByID(id int32) *Site {
+	if id < 0 {
+		return rec.unknowns[firstUnknown-int(id)]
+	}
+	return rec.sites[id]
+}
 
 // siteTable is a hash table of sites by code position. It is written by hand
 // because every event makes a lookup, which a map makes the dearest part of
@@ -129,6 +148,7 @@ type siteTable struct {
 
 type siteEntry struct {
 	index uint32 // 0: free
+	exit  bool
 	site  *Site
 	addr  uint64 // of the function's entry in the process
 	ip    uint64 // of the event

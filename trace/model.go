@@ -30,12 +30,20 @@ type Recording struct {
 	Clock Clock
 	End   *End // nil until read
 
-	conv   converter
-	images map[uint32]*Object
-	procs  map[uint32]*Program
-	sites  int
-	spent  int
+	conv     converter
+	images   map[uint32]*Object
+	procs    map[uint32]*Program
+	sites    []*Site // by ID
+	unknown  Object  // has the sites whose code position is in no range
+	unknowns []*Site
+	exits    bool
+	profiles profiles
+	spent    int
 }
+
+// HasExits reports that the recording has the exits of functions as well,
+// once the first of their ranges has been read.
+func (rec *Recording) HasExits() bool { return rec.exits }
 
 // Object is an executable or shared library with its functions.
 type Object struct {
@@ -46,7 +54,7 @@ type Object struct {
 
 // Site is a traced place of an object. All processes share it.
 type Site struct {
-	ID     int // counts from 0 over all sites of the recording
+	ID     int // counts from 0 over all sites of the recording; below 0 if Object is not known
 	Object *Object
 	Func   *Func  // nil if no symbol covers it
 	VA     uint64 // link-time address of the function, or of the site
@@ -69,6 +77,7 @@ type Program struct {
 	streams map[uint32]*stream
 	current map[uint32]uint32 // stream by thread id
 	lost    *stream           // of LOST blocks
+	marks   *stream           // of MARK blocks
 }
 
 // Task is a thread under one name.
@@ -81,7 +90,12 @@ type Task struct {
 // NewRecording returns a Recording that knows nothing yet. Events keeps one of
 // its own; this one is for those who read blocks.
 func NewRecording() *Recording {
-	return &Recording{conv: newConverter(&Clock{Frequency: 1e9}), images: map[uint32]*Object{}, procs: map[uint32]*Program{}}
+	return &Recording{
+		conv:    newConverter(&Clock{Frequency: 1e9}),
+		images:  map[uint32]*Object{},
+		procs:   map[uint32]*Program{},
+		unknown: Object{Image: Image{Path: "?"}, sites: map[uint64]*Site{}},
+	}
 }
 
 // spend charges n bytes to the state.
@@ -123,6 +137,8 @@ func (rec *Recording) Apply(b Block) error {
 	case *Lost:
 		_, err := rec.Program(b.Proc)
 		return err
+	case *Profile:
+		return rec.addProfile(b)
 	case *End:
 		rec.End = b
 	}
@@ -143,6 +159,9 @@ func newProgram(rec *Recording, p Process) *Program {
 
 // Nanoseconds converts ticks to CLOCK_MONOTONIC.
 func (rec *Recording) Nanoseconds(ticks uint64) int64 { return rec.conv.ns(ticks) }
+
+// NanosecondsOf converts a duration.
+func (rec *Recording) NanosecondsOf(ticks uint64) int64 { return rec.conv.scale(ticks) }
 
 // Objects returns the objects in the order of their numbers.
 func (rec *Recording) Objects() []*Object {
@@ -194,6 +213,22 @@ func (rec *Recording) task(p *Program, tid uint32, name string) error {
 	}
 	p.threads[tid] = &Task{Program: p, TID: tid, Name: name}
 	return rec.spend(taskCost)
+}
+
+// taskOf finds a thread, named by its process if by nothing else.
+func (rec *Recording) taskOf(p *Program, tid uint32) (*Task, error) {
+	t := p.threads[tid]
+	if t == nil {
+		name := "<...>"
+		if len(p.Command) > 0 {
+			name = filepath.Base(p.Command[0])
+		}
+		if err := rec.task(p, tid, name); err != nil {
+			return nil, err
+		}
+		t = p.threads[tid]
+	}
+	return t, nil
 }
 
 func (rec *Recording) addFuncs(b *Funcs) error {

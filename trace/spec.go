@@ -48,6 +48,8 @@ const (
 	TypeLost
 	TypeExit
 	TypeEnd
+	TypeProfile
+	TypeMark
 	maxType
 )
 
@@ -94,6 +96,10 @@ type Field struct {
 	Kind Kind
 	Of   []Field // of a List's elements
 	Doc  string
+
+	// Later marks a number at the end of a block that older recordings do
+	// not have. It is 0 there.
+	Later bool
 }
 
 // Spec describes a type of block.
@@ -156,6 +162,7 @@ var specs = [maxType]Spec{
 		{Name: "count", Kind: U32, Doc: "number of code positions"},
 		{Name: "addr", Kind: U64, Doc: "address of the first instruction in the process"},
 		{Name: "va", Kind: U64, Doc: "the same at link time"},
+		{Name: "kind", Kind: U32, Doc: "0: entries of functions, 1: their exits", Later: true},
 	}},
 	TypeChunk: {"CHUNK", "Events of one thread, as the thread wrote them.", []Field{
 		{Name: "proc", Kind: U32, Doc: "process"},
@@ -187,5 +194,27 @@ var specs = [maxType]Spec{
 		{Name: "chunks", Kind: U64, Doc: "number of CHUNK blocks"},
 		{Name: "duration", Kind: I64, Doc: "length of the recording, ns"},
 		{Name: "reason", Kind: String, Doc: "why it ended"},
+	}},
+	TypeProfile: {"PROFILE", "What is known of a thread's calls. Cumulative: the last one for a function replaces those before.", []Field{
+		{Name: "proc", Kind: U32, Doc: "process"},
+		{Name: "tid", Kind: U32, Doc: "thread id"},
+		{Name: "ticks", Kind: U64, Doc: "when it was read"},
+		{Name: "funcs", Kind: List, Doc: "functions; those of one reading may stand in several blocks", Of: []Field{
+			{Name: "image", Kind: U32, Doc: "object"},
+			{Name: "va", Kind: U64, Doc: "link-time address of the first of the two instructions that make it traceable"},
+			{Name: "calls", Kind: U64, Doc: "completed calls"},
+			{Name: "total", Kind: U64, Doc: "ticks in them"},
+			{Name: "self", Kind: U64, Doc: "ticks in them without the traced functions that they called"},
+			{Name: "min", Kind: U64, Doc: "ticks of the shortest"},
+			{Name: "max", Kind: U64, Doc: "ticks of the longest"},
+			{Name: "hist", Kind: List, Doc: "how many took how long", Of: []Field{
+				{Name: "bucket", Kind: U32, Doc: "number of significant bits of the duration in ticks, at most 63"},
+				{Name: "count", Kind: U64, Doc: "calls"}}}}},
+	}},
+	TypeMark: {"MARK", "Something that happened in the course of the recording.", []Field{
+		{Name: "proc", Kind: U32, Doc: "process"},
+		{Name: "tid", Kind: U32, Doc: "thread id, 0 for none in particular"},
+		{Name: "ticks", Kind: U64, Doc: "when"},
+		{Name: "text", Kind: String, Doc: "what"},
 	}},
 }

@@ -154,11 +154,17 @@ func (w *Writer) WriteImage(im Image, funcs []Func) error {
 	return nil
 }
 
+// maxRangeKind is the highest kind of range there is.
+const maxRangeKind = RangeExits
+
 // WriteRange places a segment of an object in a process. It comes before the
 // first chunk with an event from there.
 func (w *Writer) WriteRange(r Range) error {
 	if r.Index < MinIndex || uint64(r.Index)+uint64(r.Count) > MaxIndex+1 {
 		return fmt.Errorf("write RANGE block: positions %d+%d are outside %d..%d", r.Index, r.Count, MinIndex, MaxIndex)
+	}
+	if r.Kind > maxRangeKind {
+		return fmt.Errorf("write RANGE block: unknown kind %d", r.Kind)
 	}
 	return w.write(&r)
 }
@@ -196,6 +202,25 @@ func (w *Writer) WriteLost(l Lost) error {
 	w.stats.Lost += l.Count
 	return w.write(&l)
 }
+
+// profileFuncs is how many functions a PROFILE block has at most: with full
+// histograms it is still below MaxPayload.
+const profileFuncs = 1024
+
+// WriteProfile replaces what is known of the calls of a thread to the
+// functions given.
+func (w *Writer) WriteProfile(p Profile) error {
+	for funcs := range slices.Chunk(p.Funcs, profileFuncs) {
+		p.Funcs = funcs
+		if err := w.write(&p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteMark notes something that happened.
+func (w *Writer) WriteMark(m Mark) error { return w.write(&m) }
 
 // WriteExit says that a thread or a process has ended and that nothing of it
 // follows. Readers forget the state of its streams.

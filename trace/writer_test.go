@@ -60,10 +60,12 @@ func TestRoundTrip(t *testing.T) {
 		&Thread{1, 100, "prog"},
 		&Image{1, "/bin/prog", "abcd"},
 		&Funcs{1, []Func{{0x100, 16, "a"}, {0x200, 0, "b"}}},
-		&Range{1, 1, 64, 1000, 0xaaaa0000, 0x100},
+		&Range{1, 1, 64, 1000, 0xaaaa0000, 0x100, RangeExits},
 		&Chunk{1, 7, 100, 0, 1 << 40, 3, bytesOf(EventWord(64, 0, 5), EventWord(65, 0, 6))},
 		&Round{1 << 41},
 		&Lost{1, 101, 9, 77},
+		&Profile{1, 100, 79, []ProfileFunc{{1, 0x100, 3, 60, 50, 10, 30, []ProfileBucket{{4, 1}, {5, 2}}}}},
+		&Mark{1, 0, 80, "tracing is off"},
 		&Exit{1, 0, 256, 78},
 		&End{2, 12, 1, 5, "exit"},
 	}
@@ -79,7 +81,9 @@ func TestRoundTrip(t *testing.T) {
 		w.WriteChunk(*want[7].(*Chunk)),
 		w.WriteRound(1<<41),
 		w.WriteLost(*want[9].(*Lost)),
-		w.WriteExit(*want[10].(*Exit)),
+		w.WriteProfile(*want[10].(*Profile)),
+		w.WriteMark(*want[11].(*Mark)),
+		w.WriteExit(*want[12].(*Exit)),
 		w.Close(5, "exit"))
 	if w.Stats().Bytes != int64(file.Len()) {
 		t.Errorf("Stats says %d bytes, the file has %d", w.Stats().Bytes, file.Len())

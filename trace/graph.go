@@ -1,0 +1,162 @@
+package trace
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// graph delivers the next event of the first stream of the heap, one of a
+// recording with exits. What the event proves to be over comes first, by one
+// exit a time.
+func (e *Events) graph(s *stream, site *siteEntry) {
+	sp := uint16(s.cursor.SP)
+	if site.exit {
+		e.exitEvent(s, site, sp)
+		return
+	}
+	if s.calls.over(sp) {
+		e.pop(s, true)
+		return
+	}
+	ev := &e.event
+	ev.Kind, ev.Count = Entry, 0
+	ev.Site, ev.Addr, ev.IP = site.site, site.addr, site.ip
+	ev.Depth = s.calls.len()
+	ev.Duration, ev.Leaf, ev.Inferred = 0, false, false
+	if c := &s.cursor; c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
+		e.extras(c)
+	}
+	pushed := s.calls.push(frame{start: ev.Ticks, addr: site.addr, site: int32(site.site.ID), sp: sp})
+	e.step(s)
+	if pushed && s.live {
+		e.leaf(s)
+	}
+}
+
+func (e *Events) exitEvent(s *stream, site *siteEntry, sp uint16) {
+	if !s.looked {
+		s.looked, s.found = true, s.calls.find(int32(site.site.ID), sp)
+	}
+	if s.found >= 0 && s.found < s.calls.len()-1 {
+		e.pop(s, true)
+		return
+	}
+	s.looked = false
+	if s.found >= 0 {
+		e.pop(s, false)
+	} else {
+		ev := &e.event
+		ev.Kind, ev.Count = FuncExit, 0
+		ev.Site, ev.Addr, ev.IP = site.site, site.addr, 0
+		ev.Depth = s.calls.len()
+		ev.Duration, ev.Leaf, ev.Inferred = -1, false, false
+	}
+	if c := &s.cursor; c.regs|c.stack != 0 || e.event.Regs != nil || e.event.Stack != nil {
+		e.extras(c)
+	}
+	e.step(s)
+}
+
+// pop delivers the exit of the innermost call.
+func (e *Events) pop(s *stream, inferred bool) {
+	f := s.calls.top()
+	ev := &e.event
+	ev.Kind, ev.Count = FuncExit, 0
+	ev.Site, ev.Addr, ev.IP = e.rec.SiteByID(f.site), f.addr, 0
+	ev.Depth = s.calls.len() - 1
+	ev.Duration = e.rec.NanosecondsOf(ev.Ticks - min(f.start, ev.Ticks))
+	ev.Leaf, ev.Inferred = f.flags&frameLeaf != 0, inferred
+	ev.Regs, ev.Stack = nil, nil
+	s.calls.pop()
+}
+
+// leaf looks whether the event that s has come to is the exit of the call
+// that was delivered last, or proves it.
+func (e *Events) leaf(s *stream) {
+	if s.cur.lost != 0 || s.cur.mark != nil {
+		return
+	}
+	f, inferred := s.calls.top(), true
+	if !s.cur.end {
+		site, err := s.cur.layout.find(e.rec, s.cursor.Index)
+		if err != nil {
+			return // it is met again
+		}
+		sp := uint16(s.cursor.SP)
+		if site.exit {
+			k := s.calls.find(int32(site.site.ID), sp)
+			s.looked, s.found = true, k
+			if k < 0 {
+				return
+			}
+			inferred = k < s.calls.len()-1
+		} else if !leaves(f.sp, sp) {
+			return
+		}
+	}
+	f.flags |= frameLeaf
+	ev := &e.event
+	ev.Leaf, ev.Inferred = true, inferred
+	ev.Duration = e.rec.NanosecondsOf(s.ticks - min(f.start, s.ticks))
+}
+
+// closing delivers the exits of the calls that are open when a thread ends.
+func (e *Events) closing(s *stream) {
+	e.pop(s, true)
+	if s.calls.len() == 0 {
+		e.advance(s)
+	}
+}
+
+// close ends the open calls of a stream, after the chunks that wait.
+func (e *Events) close(s *stream, ticks uint64) {
+	if !e.rec.exits {
+		return
+	}
+	task := s.cur.task
+	if n := len(s.queue); n > 0 {
+		task = s.queue[n-1].task
+	}
+	e.pending += segmentCost
+	e.queue(s, segment{cost: segmentCost, task: task, base: min(ticks, maxTicks), end: true})
+}
+
+// closeAll ends all calls that are open at the end of the recording. They
+// last as long as it does.
+func (e *Events) closeAll() {
+	for _, proc := range slices.Sorted(maps.Keys(e.rec.procs)) {
+		for _, s := range inOrder(e.rec.procs[proc].streams) {
+			e.close(s, max(e.latest, e.round))
+		}
+	}
+}
+
+func inOrder(streams map[uint32]*stream) []*stream {
+	return slices.SortedFunc(maps.Values(streams), func(a, b *stream) int { return cmp.Compare(a.order, b.order) })
+}
+
+func (e *Events) markBlock(b *Mark) error {
+	p, err := e.rec.Program(b.Proc)
+	if err != nil {
+		return err
+	}
+	task, err := e.rec.taskOf(p, b.TID)
+	if err != nil {
+		return err
+	}
+	if p.marks == nil {
+		p.marks = e.newStream()
+	}
+	cost := segmentCost + len(b.Text)
+	e.pending += cost
+	e.queue(p.marks, segment{cost: cost, task: task, base: min(b.Ticks, maxTicks), mark: b})
+	return nil
+}
+
+// mark delivers a mark.
+func (e *Events) mark(s *stream) {
+	e.bare(MarkText)
+	e.event.Text = s.cur.mark.Text
+	e.advance(s)
+}
