@@ -6,13 +6,18 @@ run() {
 	shift
 	echo "$name $("$@")"
 }
+# record NAME CALLS FLAGS... measures under nopal record.
+record() {
+	name=$1 calls=$2
+	shift 2
+	./nopal record -q "$@" -o "$name.data" -- ./bench/calls site "$calls" >out
+	echo "$name $(cat out)"
+}
 n=1000000
 run plain ./bench/calls plain $n
 run unarmed ./bench/calls site $n
-./nopal record -q --buffer 64m -F tiny_site -o calls.data -- ./bench/calls site $n >out
-echo "entry $(cat out)"
-cp calls.data /share/calls.data
-./nopal record -q --buffer 128m --regs -F tiny_site -o regs.data -- ./bench/calls site 200000 >out
-echo "regs $(cat out)"
-./nopal record -q --buffer 128m --stack -F tiny_site -o stack.data -- ./bench/calls site 200000 >out
-echo "stack $(cat out)"
+record entry $n --buffer 64m -F tiny_site
+cp entry.data /share/calls.data
+record regs 200000 --buffer 128m --regs -F tiny_site
+record stack 200000 --buffer 128m --stack -F tiny_site
+rm -f *.data

@@ -4,7 +4,7 @@
 // takes one nanosecond of guest time: the same on every machine. How long a
 // program stands still is measured there too, by a thread of it that polls the
 // clock, on a processor that it has to share with nopal: the worst case. Reading
-// is measured on the host, on one processor.
+// is measured on the host, by processor time.
 package main
 
 import (
@@ -24,8 +24,8 @@ type figure struct {
 }
 
 func main() {
-	events := flag.Int("events", 50_000_000, "`number` of events in the file that is read")
-	only := flag.String("only", "calls,attach,read", "parts to measure")
+	events := flag.Int("events", 100_000_000, "`number` of events in the files that are read")
+	only := flag.String("only", "calls,graph,scaling,attach,disk,read,tools", "parts to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -42,8 +42,12 @@ func run(ctx context.Context, only string, events int) error {
 		measure func() ([]figure, error)
 	}{
 		{"calls", func() ([]figure, error) { return measureCalls(ctx) }},
+		{"graph", func() ([]figure, error) { return measureGraph(ctx) }},
+		{"scaling", func() ([]figure, error) { return measureScaling(ctx) }},
 		{"attach", func() ([]figure, error) { return measureAttach(ctx) }},
-		{"read", func() ([]figure, error) { return measureReading(events) }},
+		{"disk", func() ([]figure, error) { return measureDisk(ctx) }},
+		{"read", func() ([]figure, error) { return measureReading(events / 2) }},
+		{"tools", func() ([]figure, error) { return measureTools(ctx, events) }},
 	} {
 		if !strings.Contains(only, part.name) {
 			continue

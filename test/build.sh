@@ -201,6 +201,7 @@ for n in 10000 100000; do
 done
 
 make bench/calls bench/programs/calls.c $cc -O2 -g bench/programs/calls.c
+make bench/scaling bench/programs/scaling.c $cc -O2 -g -pthread -fpatchable-function-entry=2 bench/programs/scaling.c
 
 # Lua and SQLite, as the demonstration builds them. Fetching their sources takes
 # a while: without them a test is skipped, but not in CI.

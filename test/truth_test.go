@@ -24,12 +24,15 @@ type who struct {
 }
 
 // truth is what a program says of its calls (see programs/truth.h).
-func truth(t *testing.T, stdout string) map[who]uint64 {
+func truth(t *testing.T, stdout string) map[who]uint64 { return truthOf(t, "calls", stdout) }
+
+// truthOf is what a program says of its calls ("calls") or of those that never returned ("left").
+func truthOf(t *testing.T, what, stdout string) map[who]uint64 {
 	t.Helper()
 	calls := make(map[who]uint64)
 	for line := range strings.Lines(stdout) {
 		f := strings.Fields(strings.TrimPrefix(line, "~"))
-		if len(f) < 3 || f[0] != "calls" {
+		if len(f) < 3 || f[0] != what {
 			continue
 		}
 		n, err := strconv.ParseUint(f[2], 10, 64)
@@ -60,26 +63,30 @@ func steady(stdout string) string {
 
 // event is a line of replay --format=jsonl.
 type event struct {
-	Type   string            `json:"type"`
-	Time   int64             `json:"time"`
-	PID    int               `json:"pid"`
-	TID    int               `json:"tid"`
-	Name   string            `json:"name"`
-	Object string            `json:"object"`
-	Addr   string            `json:"addr"`
-	Depth  int               `json:"depth"`
-	Count  uint64            `json:"count"`
-	Regs   map[string]string `json:"regs"`
-	Stack  []json.RawMessage `json:"stack"`
+	Type   string `json:"type"`
+	Time   int64  `json:"time"`
+	PID    int    `json:"pid"`
+	TID    int    `json:"tid"`
+	Name   string `json:"name"`
+	Object string `json:"object"`
+	Addr   string `json:"addr"`
+	Depth  int    `json:"depth"`
+	// Of exits.
+	Duration int64             `json:"duration"`
+	Inferred bool              `json:"inferred"`
+	Count    uint64            `json:"count"`
+	Regs     map[string]string `json:"regs"`
+	Stack    []json.RawMessage `json:"stack"`
 }
 
 // recording is what is in a file.
 type recording struct {
 	calls  map[who]uint64
 	lost   uint64
-	events uint64
+	events uint64 // entries
 	pids   map[int]bool
 	all    []event // those that were asked for
+	ends   ends    // of a graph recording
 }
 
 // count validates a whole recording and counts its events. It reads with package trace: through
@@ -109,12 +116,9 @@ func countBroken(t *testing.T, file string) recording {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type place struct {
-		site *trace.Site
-		task *trace.Task
-	}
-	counts := make(map[place]uint64)
 	rec := newRecording()
+	counts := make(map[place]uint64)
+	graph := newGraphCheck()
 	events := trace.NewEvents(r)
 	for {
 		e, err := events.Next()
@@ -124,20 +128,38 @@ func countBroken(t *testing.T, file string) recording {
 		if err != nil {
 			t.Fatalf("read %s: %v", file, err)
 		}
-		if e.Kind == trace.LostCount {
+		switch e.Kind {
+		case trace.LostCount:
 			rec.lost += e.Count
-			continue
+			graph.lost(e)
+		case trace.Entry:
+			rec.events++
+			counts[place{e.Site, e.Task}]++
+			graph.entry(e)
+		case trace.FuncExit:
+			graph.exit(e)
 		}
-		rec.events++
-		counts[place{e.Site, e.Task}]++
+	}
+	names := make(map[*trace.Site]string)
+	name := func(s *trace.Site) string {
+		if names[s] == "" {
+			names[s], _, _ = strings.Cut(analyze.Demangle(s.Name()), "(")
+		}
+		return names[s]
 	}
 	for p, n := range counts {
-		name, _, _ := strings.Cut(analyze.Demangle(p.site.Name()), "(")
-		rec.calls[who{name, 0}] += n
-		rec.calls[who{name, int(p.task.TID)}] += n
+		rec.calls[who{name(p.site), 0}] += n
+		rec.calls[who{name(p.site), int(p.task.TID)}] += n
 		rec.pids[int(p.task.Program.PID)] = true
 	}
+	rec.ends = graph.ends(name)
 	return rec
+}
+
+// place is a function in a thread.
+type place struct {
+	site *trace.Site
+	task *trace.Task
 }
 
 func newRecording() recording {
@@ -173,6 +195,11 @@ func replay(t *testing.T, file string, keep func(event) bool, args ...string) re
 			if keep != nil && keep(e) {
 				r.all = append(r.all, e)
 			}
+		case "exit":
+			if keep != nil && keep(e) {
+				r.all = append(r.all, e)
+			}
+		case "mark":
 		case "lost":
 			r.lost += e.Count
 		default:

@@ -1,8 +1,9 @@
 /*
  * What a call costs: a million calls of an empty function, by blocks of a thousand.
  *
- *   calls site|plain [CALLS]
+ *   calls site|plain [CALLS [wait]]
  *
+ * With wait it prints "ready" and begins when a line comes on stdin.
  * Prints thousandths of a nanosecond of the thread's own time per call: that of the best block and
  * the mean. In the VM with -icount one guest instruction takes one nanosecond. Another process's
  * time on the only CPU, the drainer's say, is not counted; page faults and timer ticks are, in the mean.
@@ -82,6 +83,12 @@ int main(int argc, char **argv)
 {
 	long blocks = (argc > 2 ? atol(argv[2]) : 1000000) / BLOCK;
 	int64_t best, sum, none_best, none_sum;
+	if (argc > 3) {
+		puts("ready");
+		fflush(stdout);
+		if (getchar() == EOF)
+			return 1;
+	}
 	measure(loop_none, blocks, &none_best, &none_sum);
 	measure(argc > 1 && !strcmp(argv[1], "plain") ? loop_plain : loop_site, blocks, &best, &sum);
 	/* The empty loop's two instructions and the clock's own cost are taken off. */

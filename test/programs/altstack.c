@@ -73,5 +73,6 @@ int main(void)
 	CALLS("count", 204);
 	CALLS("on_usr", 200);
 	CALLS("on_segv", 4);
+	LEFT("on_segv", 4);
 	return usr == 200 && overflows == 4 ? 0 : 1;
 }

@@ -50,5 +50,6 @@ int main(int argc, char **argv)
 	CALLS("yield", (unsigned long)N * rounds);
 	CALLS("deeper", N * frames);
 	CALLS("body", N);
+	LEFT("body", N);
 	return 0;
 }

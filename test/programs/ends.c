@@ -21,6 +21,10 @@ int main(int argc, char **argv)
 		printf("in: %s", line);
 	fprintf(stderr, "to stderr %ld\n", x);
 	CALLS("before_end", 100);
+	if (argc > 1 && !strcmp(argv[1], "segv")) {
+		CALLS("fall", 1);
+		LEFT("fall", 1);
+	}
 	fflush(stdout);
 	if (argc > 2 && !strcmp(argv[1], "exit"))
 		return atoi(argv[2]);

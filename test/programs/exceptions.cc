@@ -58,7 +58,9 @@ int main(int argc, char **argv)
 	t.join();
 	printf("caught %lu ctors %lu dtors %lu main %lu\n", caught, ctors, dtors, mainDives);
 	CALLS("dive", dives);
+	LEFT("dive", dives);
 	CALLS("rethrow", 2 * rounds);
+	LEFT("rethrow", 2 * rounds);
 	CALLS("attempt", 2 * rounds);
 	CALLS("Guard::Guard", ctors);
 	CALLS("Guard::~Guard", dtors);

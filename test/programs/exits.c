@@ -77,7 +77,16 @@ int main(int argc, char **argv)
 	}
 	printf("exited %lu cancelled %lu cleaned %lu\n", exited, cancelled, cleaned);
 	CALLS("leave", entered);
+	LEFT("leave", entered);
 	CALLS("cleanup", cleaned);
 	CALLS_VARY("point", spins);
+	/* A cancelled thread is in the cancellation point. */
+	LEFT("point", rounds / 2);
+	CALLS("deferred", rounds / 2);
+	LEFT("deferred", rounds / 2);
+	CALLS("asynchronous", (rounds + 1) / 2);
+	LEFT("asynchronous", (rounds + 1) / 2);
+	CALLS("exiting", rounds);
+	LEFT("exiting", rounds);
 	return 0;
 }

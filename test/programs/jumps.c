@@ -63,8 +63,12 @@ int main(int argc, char **argv)
 	}
 	printf("landed %d\n", landed);
 	CALLS("dive", dives);
+	LEFT("dive", dives);
 	CALLS("fault", faults);
+	LEFT("fault", faults);
 	CALLS("escape", rounds);
+	LEFT("escape", rounds);
 	CALLS("handler", rounds);
+	LEFT("handler", rounds);
 	return landed == 2 * rounds ? 0 : 1;
 }

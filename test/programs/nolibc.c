@@ -16,7 +16,7 @@ TRACED void start(void)
 	unsigned long x = 1;
 	for (int i = 0; i < 5000; i++)
 		x = spin(x);
-	static const char right[] = "nolibc right\ncalls spin 5000\ncalls start 1\n";
+	static const char right[] = "nolibc right\ncalls spin 5000\ncalls start 1\nleft start 1\n";
 	static const char wrong[] = "nolibc WRONG\n";
 	if (x == 0x8d4c66889bcb4ae9u)
 		syscall3(64, 1, (long)right, sizeof right - 1);

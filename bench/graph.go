@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"nopal/internal/vmtest"
+	"nopal/trace"
+)
+
+// measureGraph counts the instructions of a call whose entry and exit are traced.
+func measureGraph(ctx context.Context) ([]figure, error) {
+	files := []string{"build/fixtures/bench:bench"}
+	const uftrace = "build/bench/uftrace"
+	fetch := exec.CommandContext(ctx, "bench/uftrace.sh")
+	fetch.Stderr = os.Stderr
+	if err := fetch.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: no uftrace to compare with: %v\n", err)
+	} else {
+		files = append(files, uftrace)
+	}
+	lines, err := guest(ctx, vmtest.VM{SMP: 1, ICount: true}, "graph.sh", files...)
+	if err != nil {
+		return nil, err
+	}
+	type cost struct{ best, mean, size float64 }
+	costs := make(map[string]cost)
+	for _, f := range lines {
+		if len(f) != 4 {
+			return nil, fmt.Errorf("unexpected output %q", f)
+		}
+		n, err := numbers(f[1:])
+		if err != nil {
+			return nil, err
+		}
+		costs[f[0]] = cost{n[0] / 1000, n[1] / 1000, n[2]}
+	}
+	more := func(name string) string {
+		c, ok := costs[name]
+		if !ok {
+			return "not measured"
+		}
+		base := costs["unarmed"]
+		return fmt.Sprintf("%.2f, with page faults and ticks %.2f; file %.0f KB", c.best-base.best, c.mean-base.mean, c.size/1000)
+	}
+	return []figure{
+		{"guest instructions, entry + exit, --graph", "<= 50", more("graph")},
+		{"guest instructions, filtered out by -t", "<= 70, no bytes", more("threshold")},
+		{"guest instructions, --profile", "<= 70, no bytes", more("profile")},
+		{"guest instructions, switched off, exits prepared", "<= 4", more("off")},
+		{"guest instructions, uftrace (200,000 calls)", "", more("uftrace")},
+	}, nil
+}
+
+func numbers(fields []string) ([]float64, error) {
+	var all []float64
+	for _, f := range fields {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// measureScaling finds whether threads get in each other's way.
+func measureScaling(ctx context.Context) ([]figure, error) {
+	lines, err := guest(ctx, vmtest.VM{SMP: 2}, "scaling.sh", "build/fixtures/bench:bench")
+	if err != nil {
+		return nil, err
+	}
+	var figures []figure
+	var one float64
+	for _, f := range lines {
+		n, err := numbers(f)
+		if err != nil || len(n) != 3 {
+			return nil, fmt.Errorf("unexpected output %q", f)
+		}
+		cost := n[2] - n[1] // thousandths of a ns for two events
+		if one == 0 {
+			one = cost
+		}
+		figures = append(figures, figure{
+			fmt.Sprintf("events per second of processor time, %s threads", f[0]), "as 1 thread",
+			fmt.Sprintf("%.2f of one thread's (%.1f M under emulation)", one/cost, 2e6/cost),
+		})
+	}
+	return figures, nil
+}
+
+// measureDisk relates the size of recordings of Lua and SQLite to their events.
+func measureDisk(ctx context.Context) ([]figure, error) {
+	share, err := filepath.Abs("build/bench")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"lua", "sqlite3"} {
+		if _, err := os.Stat("build/demo/" + name); err != nil {
+			return nil, fmt.Errorf("%w (`make demo` builds it)", err)
+		}
+	}
+	_, err = guest(ctx, vmtest.VM{SMP: 2, Share: share, Memory: 3072}, "disk.sh",
+		"build/demo/lua", "build/demo/sqlite3", "demo/workload.lua", "demo/workload.sql")
+	if err != nil {
+		return nil, err
+	}
+	var figures []figure
+	for _, name := range []string{"lua", "sqlite"} {
+		path := filepath.Join(share, name+".data")
+		end, err := lastBlock(path)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, figure{
+			"bytes per event on disk, " + name, "<= 3",
+			fmt.Sprintf("%.2f (%d events, %d lost)", float64(info.Size())/float64(end.Events), end.Events, end.Lost),
+		})
+	}
+	return figures, nil
+}
+
+// lastBlock returns the END block of a complete recording.
+func lastBlock(name string) (*trace.End, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := trace.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		b, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("it has no end")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if end, ok := b.(*trace.End); ok {
+			return end, nil
+		}
+	}
+}

@@ -1,0 +1,325 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// roomyGraph is roomy for twice the events.
+var roomyGraph = []string{"--graph", "--buffer", "96m"}
+
+// entryOnly are the functions of a program whose exits are inferred, as nopal itself says.
+func entryOnly(t *testing.T, prog string) map[string]bool {
+	t.Helper()
+	only, _ := provenExits(t, prog)
+	return only
+}
+
+// provenExits says which of how many functions of a program have exits that are not proven.
+func provenExits(t *testing.T, prog string) (unproven map[string]bool, functions int) {
+	t.Helper()
+	var sites []struct {
+		Name      string `json:"name"`
+		Traceable bool   `json:"traceable"`
+		Reason    string `json:"exits_reason"`
+	}
+	text := nopalOK(t, "sites", "--format=json", prog).stdout
+	if err := json.Unmarshal([]byte(text), &sites); err != nil {
+		t.Fatalf("sites of %s: %v", prog, err)
+	}
+	unproven = make(map[string]bool)
+	for _, s := range sites {
+		if !s.Traceable {
+			continue
+		}
+		functions++
+		if s.Reason != "" {
+			name, _, _ := strings.Cut(s.Name, "(")
+			unproven[name] = true
+		}
+	}
+	return unproven, functions
+}
+
+// Programs whose calls nest: all but those that change stacks.
+var nesting = []string{
+	"fib", "fib-static", "fib-n4", "fib-o0", "fib-clang", "fib-musl-static",
+	"abi", "abi-clang", "abi-musl", "nested", "control", "control-static", "control-clang",
+	"shapes", "shapes-o0", "shapes-os", "shapes-o3", "shapes-static", "shapes-clang", "shapes-musl",
+	"virtuals", "virtuals-o0", "virtuals-os", "virtuals-o3", "virtuals-clang",
+	"exceptions", "exceptions-clang", "exceptions-static", "exits", "unwind", "preserve",
+	"threads", "threads-musl 2", "threads-nopie 1", "dl", "ctors", "nolibc", "sandbox", "mdwe again", "values",
+	"tree", "ends exit 77", "ends signal 15", "ends segv", "busy 4 100", "busy 4 100 1", "brief", "many-10000 once",
+	"rawclone 500", "sigprof 50000", "sigprof-clang 50000",
+	"forks 5", "forks-static 2", "forks-musl 2", "forks chain 3",
+}
+
+// Programs that run on several stacks, or leave one by longjmp from another.
+var switching = []string{"coroutines", "altstack", "jumps", "jumps-clang", "jumps-musl-static", "storm 100", "storm-clang 50"}
+
+// Each program runs as without nopal with its exits patched; the recording has each call, and each call's end.
+func TestGraphPrograms(t *testing.T) {
+	for _, lines := range [][]string{nesting, switching} {
+		nest := &lines[0] == &nesting[0]
+		for _, line := range lines {
+			t.Run(line, func(t *testing.T) {
+				t.Parallel()
+				argv := strings.Fields(line)
+				argv[0] = fixture(t, argv[0])
+				got, file := recordSame(t, "a line\nand another\n", roomyGraph, argv...)
+				r := count(t, file)
+				sameCounts(t, r, truth(t, got.stdout))
+				sameExits(t, r, got.stdout, argv[0])
+				if nest {
+					nested(t, r)
+				}
+			})
+		}
+	}
+}
+
+// A child that is forked in the middle of calls returns through exits whose entries only its parent has.
+func TestGraphForkInTheMiddle(t *testing.T) {
+	prog := fixture(t, "forkmid")
+	got, file := recordSame(t, "", roomyGraph, prog, "30", "5")
+	r := count(t, file)
+	sameCounts(t, r, truth(t, got.stdout))
+	balanced(t, r)
+	// Each child returns from meanwhile and 31 levels of down.
+	if n := r.ends.orphans[who{"down", 0}]; n != 5*31 {
+		t.Errorf("%d exits of down without an entry, want %d", n, 5*31)
+	}
+	if n := r.ends.orphans[who{"meanwhile", 0}]; n != 5 {
+		t.Errorf("%d exits of meanwhile without an entry, want 5", n)
+	}
+	// Nobody records the children; their text has the exits all the same.
+	got, file = recordSame(t, "", append([]string{"--no-follow"}, roomyGraph...), prog, "30", "5")
+	if r := count(t, file); len(r.pids) != 1 || r.ends.exits[who{"down", 0}] != 5*31 {
+		t.Errorf("%d processes, %d exits of down\n%s", len(r.pids), r.ends.exits[who{"down", 0}], got.stdout)
+	}
+}
+
+// walkFib checks that events are those of fib(n) at a depth and returns the rest.
+func walkFib(t *testing.T, all []event, n, depth int) []event {
+	if t.Failed() {
+		return nil
+	}
+	if len(all) == 0 || all[0].Type != "entry" || all[0].Name != "fib" || all[0].Depth != depth {
+		t.Errorf("fib(%d) at depth %d does not begin with its entry: %+v", n, depth, first(all))
+		return nil
+	}
+	all = all[1:]
+	if n >= 2 {
+		all = walkFib(t, all, n-1, depth+1)
+		all = walkFib(t, all, n-2, depth+1)
+	}
+	if t.Failed() {
+		return nil
+	}
+	if len(all) == 0 || all[0].Type != "exit" || all[0].Name != "fib" || all[0].Depth != depth || all[0].Inferred {
+		t.Errorf("fib(%d) at depth %d does not end with its exit: %+v", n, depth, first(all))
+		return nil
+	}
+	return all[1:]
+}
+
+func first(all []event) any {
+	if len(all) == 0 {
+		return "nothing"
+	}
+	return all[0]
+}
+
+// The tree of fib(20), node by node: 21,891 calls.
+func TestGraphFibTree(t *testing.T) {
+	for _, prog := range []string{"fib", "fib-clang", "fib-o0"} {
+		_, file := recordSame(t, "", roomyGraph, fixture(t, prog), "20")
+		r := replay(t, file, func(e event) bool { return e.Name == "fib" })
+		if len(r.all) != 2*21891 {
+			t.Errorf("%s: %d entries and exits of fib, want %d", prog, len(r.all), 2*21891)
+		}
+		if rest := walkFib(t, r.all, 20, r.all[0].Depth); len(rest) > 0 {
+			t.Errorf("%s: %d events after the end", prog, len(rest))
+		}
+	}
+}
+
+// A random tree with tail calls and longjmp, as the program wrote it down itself.
+func TestGraphTree(t *testing.T) {
+	for _, prog := range []string{"tree", "tree-o0", "tree-os", "tree-o3", "tree-clang"} {
+		t.Run(prog, func(t *testing.T) {
+			t.Parallel()
+			got, file := recordSame(t, "", roomyGraph, fixture(t, prog), "3000")
+			trees := make(map[int]*strings.Builder)
+			left := 0
+			replay(t, file, func(e event) bool {
+				letter, ok := strings.CutPrefix(e.Name, "t_")
+				if !ok {
+					return false
+				}
+				b := trees[e.TID]
+				if b == nil {
+					b = new(strings.Builder)
+					trees[e.TID] = b
+				}
+				if e.Type == "entry" {
+					b.WriteString(letter + "(")
+				} else {
+					b.WriteString(")")
+					if e.Inferred {
+						left++
+					}
+				}
+				return false
+			})
+			found := 0
+			for line := range strings.Lines(got.stdout) {
+				f := strings.Fields(line)
+				if f[0] != "~tree" {
+					continue
+				}
+				found++
+				tid, err := strconv.Atoi(f[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				var is string
+				if trees[tid] != nil {
+					is = trees[tid].String()
+				}
+				if is != f[2] {
+					at := 0
+					for at < len(is) && at < len(f[2]) && is[at] == f[2][at] {
+						at++
+					}
+					t.Errorf("thread %d: the tree differs at %d of %d: ...%s, want ...%s", tid, at, len(f[2]),
+						around(is, at), around(f[2], at))
+				}
+			}
+			if found != 3 {
+				t.Errorf("%d trees", found)
+			}
+			if left == 0 {
+				t.Error("longjmp left no call: the program does not test what it should")
+			}
+		})
+	}
+}
+
+func around(s string, at int) string { return s[max(0, at-20):min(len(s), at+20)] }
+
+// Exits and the rest of what records: registers and stacks at the entries.
+func TestGraphRegsStack(t *testing.T) {
+	for _, line := range []string{"abi 20", "shapes 20", "exceptions 10", "nested 20", "coroutines 10", "sigprof 10000 2000"} {
+		for _, options := range [][]string{{"--regs"}, {"--stack"}} {
+			t.Run(line+strings.Join(options, ""), func(t *testing.T) {
+				t.Parallel()
+				argv := strings.Fields(line)
+				argv[0] = fixture(t, argv[0])
+				got, file := recordSame(t, "", append(options, "--graph", "--buffer", "128m"), argv...)
+				r := count(t, file)
+				sameCounts(t, r, truth(t, got.stdout))
+				sameExits(t, r, got.stdout, argv[0])
+			})
+		}
+	}
+}
+
+// Programs that know nothing of nopal, with all entries and exits patched.
+func TestGraphWorkloads(t *testing.T) {
+	for _, c := range []struct {
+		argv     []string
+		unproven int // at most so many functions in a thousand
+	}{
+		{[]string{"demo/lua", "../demo/workload.lua"}, 30},
+		{[]string{"demo/sqlite3", "-batch", "-init", "../demo/workload.sql", ":memory:", ""}, 30},
+	} {
+		prog := append([]string{fixture(t, c.argv[0])}, c.argv[1:]...)
+		for _, options := range [][]string{{"--buffer", "256m"}, {"--regs", "--buffer", "64m"}, {"--overwrite", "--buffer", "1m"}, {"--buffer", "64k"}} {
+			t.Run(c.argv[0]+strings.Join(options, ""), func(t *testing.T) {
+				_, file := recordSame(t, "", append([]string{"--graph"}, options...), prog...)
+				r := count(t, file)
+				if r.events < 1000 {
+					t.Errorf("%d events and %d lost", r.events, r.lost)
+				}
+				if r.lost == 0 {
+					balanced(t, r)
+				}
+			})
+		}
+		t.Run(c.argv[0]+" sites", func(t *testing.T) {
+			unproven, all := provenExits(t, prog[0])
+			if len(unproven)*1000 > all*c.unproven {
+				t.Errorf("the exits of %d functions of %d are not proven", len(unproven), all)
+			}
+			t.Logf("%d functions, %d unproven", all, len(unproven))
+		})
+	}
+}
+
+// Recorded and lost are together what happened, entries and exits alike.
+func TestGraphSmallBuffer(t *testing.T) {
+	for _, line := range []string{"fib 21", "threads 4 64 40"} {
+		for _, mode := range []string{"", "--overwrite"} {
+			argv := strings.Fields(line)
+			argv[0] = fixture(t, argv[0])
+			options := []string{"--graph", "--buffer", "128k"}
+			if mode != "" {
+				options = append(options, mode)
+			}
+			o, file := recordSame(t, "", options, argv...)
+			r := count(t, file)
+			var exits uint64
+			want := uint64(2) // main
+			for w, n := range truth(t, o.stdout) {
+				if w.tid == 0 {
+					want += 2 * n
+				}
+			}
+			for w, n := range r.ends.exits {
+				if w.tid == 0 {
+					exits += n
+				}
+			}
+			for w, n := range r.ends.orphans {
+				if w.tid == 0 {
+					exits += n
+				}
+			}
+			if r.events+exits+r.lost != want {
+				t.Errorf("%s %s: %d entries + %d exits + %d lost = %d, happened %d", line, mode, r.events, exits, r.lost, r.events+exits+r.lost, want)
+			}
+			t.Logf("%d entries, %d exits, %d lost", r.events, exits, r.lost)
+		}
+	}
+}
+
+// On a CPU with BTI and PAC, where functions return by retaa and exits are landed on from stubs.
+func TestBTIGraph(t *testing.T) {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(info), " bti") || !strings.Contains(string(info), " paca") {
+		t.Skip("this CPU has no BTI and PAC; the VM with -cpu max has")
+	}
+	for _, line := range []string{
+		"fib-bti 15", "abi-bti 20", "control-bti", "jumps-bti", "threads-bti 2", "sigprof-bti 20000", "values-bti", "exceptions-bti 10",
+		"shapes-bti 20", "virtuals-bti 50", "tree-bti 500",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			argv := strings.Fields(line)
+			argv[0] = fixture(t, argv[0])
+			got, file := recordSame(t, "", roomyGraph, argv...)
+			r := count(t, file)
+			sameCounts(t, r, truth(t, got.stdout))
+			sameExits(t, r, got.stdout, argv[0])
+		})
+	}
+}
