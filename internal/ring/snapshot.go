@@ -172,3 +172,28 @@ func (p *snapshot) committed(words, page []uint64, from int) []uint64 {
 	}
 	return words
 }
+
+// Usage is how full a ring is.
+type Usage struct {
+	Used, Pages uint64 // pages that are with a thread, or kept, and all
+	Kept        uint64 // events in the kept pages
+	Lost        uint64 // events lost that the sink has not been told of
+}
+
+// Usage looks at the ring.
+func (d *Drainer) Usage() Usage {
+	u := Usage{Used: d.used, Pages: d.ring.header.PoolPages, Lost: atomic.LoadUint64(&d.ring.header.LostNoSlot)}
+	for _, k := range d.kept {
+		u.Kept += k.events
+	}
+	slots := d.slotLosses()
+	for id, s := range d.streams {
+		u.Lost += s.dropped + max(s.dead, slots[id].Lost, s.lost) - s.lost
+	}
+	for id, slot := range slots {
+		if d.streams[id] == nil {
+			u.Lost += slot.Lost
+		}
+	}
+	return u
+}

@@ -24,16 +24,26 @@ type Options struct {
 	Filter      *ftrace.Filter // nil: all functions
 	Regs, Stack bool
 	Overwrite   bool
-	Buffer      int64 // bytes of ring pages in each process
-	Output      string
-	Follow      bool          // children, and exec
-	Duration    time.Duration // 0: until told to stop or the target ends
-	Log         io.Writer     // messages for the user
-	CommandLine []string      // nopal's own, for the recording
-	Version     string        // nopal's
+	Graph       bool // exits too
+	Profile     bool // statistics for each function instead of events
+	PrepareAll  bool // so that any function can be armed later without stopping anyone
+	// Of a graph: how many levels below a function of -F, or below a thread's outermost
+	// one; how many from the outermost one in any case; and how long a call has to take
+	// to be recorded. 0: all.
+	Depth, MaxDepth int
+	Threshold       time.Duration
+	Buffer          int64 // bytes of ring pages in each process
+	Output          string
+	Follow          bool          // children, and exec
+	Duration        time.Duration // 0: until told to stop or the target ends
+	Log             io.Writer     // messages for the user
+	CommandLine     []string      // nopal's own, for the recording
+	Version         string        // nopal's
 	// Owner is who the recording shall belong to (under sudo, the caller);
 	// nil leaves it.
 	Owner *Owner
+	// Snapshots takes a snapshot for each value that it gives.
+	Snapshots <-chan struct{}
 	// Started, if not nil, is called with the pid of a launched command.
 	Started func(pid int)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"nopal/internal/entry"
@@ -43,6 +44,11 @@ type session struct {
 	name     string          // and how it was called
 	noRoom   bool            // nothing more can be written
 
+	control   *control       // nil: the recording cannot be controlled
+	stopped   []controlCall  // who asked for its end
+	snapshots int            // that were not given a name
+	copies    sync.WaitGroup // of the file, for snapshots
+
 	dead map[threadKey]bool // threads that were gone at the last look
 }
 
@@ -68,6 +74,8 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 	defer look.Stop()
 	lastRound, lastReap := time.Now(), time.Now()
 	reapTime := reapFirst
+	s.control = startControl(runtimeDirs())
+	s.control.name(s.targets)
 	for {
 		select {
 		case <-ctx.Done():
@@ -87,6 +95,12 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 			if s.exited {
 				return "process ended", nil
 			}
+		case c := <-s.control.requests():
+			if s.answer(c) {
+				return "stopped by ctl", nil
+			}
+		case <-s.rec.o.Snapshots:
+			s.signalled()
 		case <-look.C:
 			now := time.Now()
 			flush := now.Sub(lastRound) >= roundTime
@@ -96,6 +110,7 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 			}
 			if flush {
 				lastRound = now
+				s.control.name(s.targets)
 			}
 			if now.Sub(lastReap) >= reapTime {
 				found, err := s.reap()
@@ -381,6 +396,7 @@ func (s *session) reap() (bool, error) {
 
 // finish takes everything out of the targets that still run and completes the file.
 func (s *session) finish(ctx context.Context, reason string) (Result, error) {
+	s.control.shut()
 	var errs []error
 	for _, t := range s.targets {
 		if err := s.release(ctx, t); err != nil && !notThere(err) {
@@ -390,6 +406,7 @@ func (s *session) finish(ctx context.Context, reason string) (Result, error) {
 	if s.launched != nil && !s.exited {
 		// The recording is over, the command is not: nopal ends as it does.
 		go s.letGo(ctx)
+		s.endControl("the recording has ended, its file is complete when the command has ended", nil)
 		if status, err := s.launched.WaitExit(ctx); err == nil {
 			s.exit, s.exited = status, true
 		}
@@ -402,6 +419,8 @@ func (s *session) finish(ctx context.Context, reason string) (Result, error) {
 		s.full(err)
 	}
 	res.Warnings = s.rec.warnings
+	s.copies.Wait()
+	s.endControl("recording written to "+res.Output, errors.Join(errs...))
 	return res, errors.Join(slices.DeleteFunc(errs, diskFull)...)
 }
 
