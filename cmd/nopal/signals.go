@@ -64,11 +64,24 @@ func recordPID(o session.Options, pid int) (session.Result, error) {
 	pipe := make(chan os.Signal, 1)
 	catch(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
+	snapshot := make(chan os.Signal, 1)
+	catch(snapshot, syscall.SIGUSR2)
+	defer signal.Stop(snapshot)
+	snapshots := make(chan struct{}, 1)
+	o.Snapshots = snapshots
 	go func() {
-		select {
-		case <-ctx.Done():
-		case <-end:
-			cancel()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-end:
+				cancel()
+			case <-snapshot:
+				select {
+				case snapshots <- struct{}{}:
+				default: // one is asked for already
+				}
+			}
 		}
 	}()
 	return session.RecordPID(ctx, o, pid)
