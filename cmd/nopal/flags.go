@@ -110,6 +110,43 @@ func (f *durationFlag) Set(s string) error {
 	return nil
 }
 
+// thresholdFlag is a short time, which has to have a unit: other tools disagree about what a bare number is.
+type thresholdFlag time.Duration
+
+func (f *thresholdFlag) String() string { return (*durationFlag)(f).String() }
+
+func (f *thresholdFlag) Type() string { return "time" }
+
+func (f *thresholdFlag) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("a time has a unit: 500ns, 10us, 2ms, 1s")
+	}
+	*f = thresholdFlag(d)
+	return nil
+}
+
+// countFlag is a number of at least 1. The zero value is none.
+type countFlag int
+
+func (f *countFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*f))
+}
+
+func (f *countFlag) Type() string { return "N" }
+
+func (f *countFlag) Set(s string) error {
+	n, err := strconv.ParseInt(s, 10, 31)
+	if err != nil || n <= 0 {
+		return fmt.Errorf("this is a number of at least 1")
+	}
+	*f = countFlag(n)
+	return nil
+}
+
 // pidFlag is a process id. The zero value is none.
 type pidFlag int
 

@@ -18,6 +18,12 @@ const defaultOutput = "nopal.data"
 type recordFlags struct {
 	output      string
 	filter      filterFlags
+	graph       bool
+	profile     bool
+	depth       countFlag
+	maxDepth    countFlag
+	threshold   thresholdFlag
+	prepareAll  bool
 	regs        bool
 	stack       bool
 	overwrite   bool
@@ -64,6 +70,12 @@ filter that leaves out the busiest functions, helps.`,
 	flags.StringVarP(&f.output, "output", "o", defaultOutput, "write the recording to `file`")
 	flags.VarP(&f.pid, "pid", "p", "record this running process")
 	f.filter.add(c, "record")
+	flags.BoolVar(&f.graph, "graph", false, "record where functions are left, too: the call graph with durations")
+	flags.VarP(&f.depth, "depth", "D", "with --graph: this many levels of calls, below the functions of -F if there are any")
+	flags.Var(&f.maxDepth, "max-depth", "with --graph: this many levels of calls below a thread's outermost function")
+	flags.VarP(&f.threshold, "threshold", "t", "with --graph: only calls that take this `time` or longer, as 10us or 2ms, and those around them")
+	flags.BoolVar(&f.profile, "profile", false, "record no events but statistics: calls, times and a histogram for each function")
+	flags.BoolVar(&f.prepareAll, "prepare-all", false, "prepare all functions, so that `nopal ctl arm` need not stop the process for those that -F leaves out")
 	flags.BoolVar(&f.regs, "regs", false, "record the registers at each call")
 	flags.BoolVar(&f.stack, "stack", false, "record the call stack at each call (needs frame pointers)")
 	flags.Var(&f.buffer, "buffer", "memory for events that are not written yet, with k, m or g")
@@ -87,10 +99,21 @@ func (f *recordFlags) check(c *cobra.Command, args []string) error {
 		return usageErrorf(c, "--follow-forks is for -p PID: the children of a command are followed unless --no-follow is given")
 	case f.pid != 0 && f.noFollow:
 		return usageErrorf(c, "--no-follow is for a command: with -p PID children are followed only with --follow-forks")
+	case f.profile && (f.graph || f.regs || f.stack || f.overwrite):
+		return usageErrorf(c, "--profile records no events: --graph, --regs, --stack and --overwrite are about events")
+	case !f.graph && (f.depth != 0 || f.maxDepth != 0 || f.threshold != 0):
+		return usageErrorf(c, "-D, --max-depth and -t choose among calls by what is around them and how long they take: add --graph")
+	case f.inTarget() && (f.regs || f.stack):
+		return usageErrorf(c, "--regs and --stack do not go with -F, -N, -D, --max-depth or -t in a graph: whether a call is recorded is known too late")
 	case f.output == "":
 		return usageErrorf(c, "-o needs the name of a file")
 	}
 	return nil
+}
+
+// inTarget reports whether the target decides which calls are recorded.
+func (f *recordFlags) inTarget() bool {
+	return f.graph && (len(f.filter.only)+len(f.filter.not) > 0 || f.depth != 0 || f.maxDepth != 0 || f.threshold != 0)
 }
 
 func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
@@ -104,6 +127,12 @@ func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 	output := lookAtOutput(f.output)
 	o := session.Options{
 		Filter:      filter,
+		Graph:       f.graph,
+		Profile:     f.profile,
+		PrepareAll:  f.prepareAll,
+		Depth:       int(f.depth),
+		MaxDepth:    int(f.maxDepth),
+		Threshold:   time.Duration(f.threshold),
 		Regs:        f.regs,
 		Stack:       f.stack,
 		Overwrite:   f.overwrite,

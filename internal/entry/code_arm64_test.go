@@ -9,7 +9,7 @@ import (
 	"golang.org/x/arch/arm64/arm64asm"
 )
 
-// TestCode checks what Go's assembler has made of entry_arm64.s: only instructions
+// TestCode checks what Go's assembler has made of the blocks: only instructions
 // of the kinds that the rules at its head allow, no FP/SIMD registers, no x18 but
 // where pt_regs is saved and restored, no scratch register of the assembler's own
 // choice, no reference out of the block, nothing stored below sp.
@@ -18,7 +18,7 @@ func TestCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b.Code)%4 != 0 || b.Literals == 0 || b.Literals+48 > uint64(len(b.Code)) {
+	if len(b.Code)%4 != 0 || b.Literals == 0 || b.Literals+SizeofLiterals > uint64(len(b.Code)) {
 		t.Fatalf("layout %+v of %d bytes", b, len(b.Code))
 	}
 	simd := regexp.MustCompile(`\b[VBHSDQ][0-9]+\b`)
@@ -30,8 +30,8 @@ func TestCode(t *testing.T) {
 		}
 		insn, err := arm64asm.Decode(b.Code[off:])
 		if err != nil {
-			if raw == 0 && off > b.DLHook {
-				continue // padding before the literals
+			if raw == 0 {
+				continue // padding
 			}
 			t.Fatalf("%#x: %08x: %v", off, raw, err)
 		}
@@ -64,10 +64,14 @@ func TestCode(t *testing.T) {
 			if !ok {
 				continue
 			}
+			to := int64(off) + int64(rel)
 			if insn.Op == arm64asm.LDR {
-				t.Errorf("%s: literal pool of the assembler", where)
+				if to < int64(b.Literals) || to >= int64(b.Literals)+SizeofLiterals || to%8 != 0 {
+					t.Errorf("%s: literal pool of the assembler", where)
+				}
+				continue
 			}
-			if to := int64(off) + int64(rel); to < 0 || to > int64(b.Literals) {
+			if to < 0 || to > int64(b.Literals) {
 				t.Errorf("%s: leaves the block, to %#x", where, to)
 			}
 		}
@@ -84,7 +88,7 @@ func TestExits(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for off := uint64(0); off < b.DLHook; off += 4 {
+	for off := b.Core; off < b.DLHook; off += 4 {
 		if b.insn(off) != retX9 {
 			continue
 		}

@@ -2,30 +2,70 @@
 
 package entry
 
-import "unsafe"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
-// labels gives where the entry code begins and the addresses of its parts. They
-// are taken in assembly: a Go reference to an assembly function is its
+// labels and those like it give where a block begins and the addresses of its
+// parts. They are taken in assembly: a Go reference to an assembly function is its
 // ABIInternal wrapper, a jump.
-func labels() (base unsafe.Pointer, caller, callerSwitch, callerSlow, callerExit, regsCaller, reserve, dlHook, literals, end uint64)
+func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, reserve, dlHook, literals, end uint64)
+
+func exitLabels() (base unsafe.Pointer, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end uint64)
+
+// blockAlign is the alignment of blocks: a cache line.
+const blockAlign = 64
+
+// add appends a block and turns the addresses of its labels into offsets in the
+// whole.
+func (b *Blob) add(base unsafe.Pointer, end uint64, addresses ...*uint64) {
+	for len(b.Code)%blockAlign != 0 {
+		b.Code = append(b.Code, 0)
+	}
+	at := uint64(len(b.Code))
+	start := uint64(uintptr(base))
+	b.Code = append(b.Code, unsafe.Slice((*byte)(base), end-start)...)
+	for _, a := range addresses {
+		*a += at - start
+	}
+}
 
 // Load returns a copy of the entry code of this architecture.
 func Load() (Blob, error) {
-	base, caller, callerSwitch, callerSlow, callerExit, regsCaller, reserve, dlHook, literals, end := labels()
-	start := uint64(uintptr(base))
-	code := make([]byte, end-start)
-	copy(code, unsafe.Slice((*byte)(base), len(code)))
-	return Blob{
-		Code:         code,
-		Caller:       caller - start,
-		CallerSwitch: callerSwitch - start,
-		CallerSlow:   callerSlow - start,
-		CallerExit:   callerExit - start,
-		RegsCaller:   regsCaller - start,
-		Reserve:      reserve - start,
-		DLHook:       dlHook - start,
-		Literals:     literals - start,
-	}, nil
+	b := Blob{Code: make([]byte, blockAlign)} // offset 0 is none
+	base, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end := exitLabels()
+	b.add(base, end, &ret, &retUnknown, &gen, &genUnknown, &pushed, &pushedUnknown)
+	b.Exit, b.ExitUnknown = Exits{ret, gen, pushed}, Exits{retUnknown, genUnknown, pushedUnknown}
+
+	// The literals are at the end of the last block.
+	base, b.Caller, b.CallerUnknown, b.RegsCaller, b.Reserve, b.DLHook, b.Literals, end = labels()
+	b.Core = uint64(uintptr(base))
+	b.add(base, end, &b.Caller, &b.CallerUnknown, &b.RegsCaller, &b.Reserve, &b.DLHook, &b.Literals, &b.Core)
+	b.linkLiterals()
+	return b, nil
+}
+
+// LDR Xt, literal: the opcode and its field imm19 (Arm ARM C6.2, LDR (literal)).
+const (
+	ldrLiteral     = 0x58000000
+	ldrLiteralMask = 0xff000000
+	imm19Shift     = 5
+	imm19Mask      = 1<<19 - 1
+)
+
+// linkLiterals makes each LOAD_LITERAL load its word.
+func (b *Blob) linkLiterals() {
+	for off := uint64(0); off < b.Literals; off += 4 {
+		insn := binary.LittleEndian.Uint32(b.Code[off:])
+		if insn&ldrLiteralMask != ldrLiteral {
+			continue
+		}
+		word := b.Literals + 8*uint64(insn>>imm19Shift&imm19Mask)
+		insn &^= imm19Mask << imm19Shift
+		insn |= uint32((word-off)/4) & imm19Mask << imm19Shift
+		binary.LittleEndian.PutUint32(b.Code[off:], insn)
+	}
 }
 
 // Counter reads the counter that events are stamped with.

@@ -1,8 +1,9 @@
 // Package entry is the code that runs inside the target and the memory layout
 // it shares with nopal.
 //
-// The code is Go assembly (entry_arm64.s), copied from nopal's own text into an
-// island near each traced object. Layouts are Go structs whose offsets the
+// The code is Go assembly (entry_arm64.s for functions' entries, exit_arm64.s for
+// their exits, others for what can be done at both), copied from nopal's own text
+// into an island near each traced object. Layouts are Go structs whose offsets the
 // assembly takes from go_asm.h, so the two cannot drift apart.
 package entry
 
@@ -11,16 +12,42 @@ import "errors"
 // ErrNotSupported is returned on architectures without entry code.
 var ErrNotSupported = errors.New("recording is not supported on this architecture yet (arm64 only)")
 
-// Blob is the entry code: one position-independent block and the offsets of its
-// parts in bytes.
+// Blob is the entry code: position-independent blocks that share one pool of
+// literals, and the offsets of their parts in bytes.
 type Blob struct {
-	Code         []byte
-	Caller       uint64 // ftrace_caller
-	CallerSwitch uint64 // the NOP that becomes B callerSlow while the tid's offset is unknown
-	CallerSlow   uint64
-	CallerExit   uint64 // from here the frame is being taken down
-	RegsCaller   uint64 // ftrace_regs_caller
-	Reserve      uint64 // the code that both share: a place for a record
-	DLHook       uint64 // what the loader's debugger hook is sent to
-	Literals     uint64 // Literals begins here
+	Code          []byte
+	Caller        uint64 // ftrace_caller
+	CallerUnknown uint64 // the same while the tid's offset is unknown
+	RegsCaller    uint64 // ftrace_regs_caller
+	Reserve       uint64 // the code that both share: a place for a record
+	DLHook        uint64 // what the loader's debugger hook is sent to
+	Exit          Exits
+	ExitUnknown   Exits // while the tid's offset is unknown
+	Shadow        Shadow
+	Profile       Profile
+	Literals      uint64 // Literals begins here
+	Core          uint64 // the block with the trampolines above begins here
+}
+
+// Exits are what the stubs of a function's exits branch to. All take the event's
+// code position in x16.
+type Exits struct {
+	Ret    uint64 // for a plain RET, which it executes
+	Gen    uint64 // returns to x17
+	Pushed uint64 // the same, with 16 bytes on the stack
+}
+
+// Shadow is what entries and exits call that keep a stack of open calls.
+type Shadow struct {
+	Caller uint64
+	Root   uint64 // recording begins here
+	Not    uint64 // and ends here
+	Exit   Exits
+}
+
+// Profile is what entries and exits call that keep statistics.
+type Profile struct {
+	Caller uint64
+	Count  uint64 // for functions whose exits are not known
+	Exit   Exits
 }

@@ -43,31 +43,27 @@
 	STP.W (R29, R30), -16(RSP) \ // record of the traced function
 	MOVD  RSP, R29
 
-// func labels() (base unsafe.Pointer, caller, callerSwitch, callerSlow, callerExit, regsCaller, reserve, dlHook, literals, end uint64)
+// func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, reserve, dlHook, literals, end uint64)
 //
 // Called by Go, it gives the addresses of the labels below; the code behind its
 // RET is never run here.
-TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-80
+TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-64
 	ADR  start, R0
 	MOVD R0, base+0(FP)
 	ADR  caller, R0
 	MOVD R0, caller+8(FP)
-	ADR  callerSwitch, R0
-	MOVD R0, callerSwitch+16(FP)
-	ADR  callerSlow, R0
-	MOVD R0, callerSlow+24(FP)
-	ADR  callerExit, R0
-	MOVD R0, callerExit+32(FP)
+	ADR  callerUnknown, R0
+	MOVD R0, callerUnknown+16(FP)
 	ADR  regsCaller, R0
-	MOVD R0, regsCaller+40(FP)
+	MOVD R0, regsCaller+24(FP)
 	ADR  reserve, R0
-	MOVD R0, reserve+48(FP)
+	MOVD R0, reserve+32(FP)
 	ADR  dlHook, R0
-	MOVD R0, dlHook+56(FP)
+	MOVD R0, dlHook+40(FP)
 	ADR  literals, R0
-	MOVD R0, literals+64(FP)
+	MOVD R0, literals+48(FP)
 	ADR  end, R0
-	MOVD R0, end+72(FP)
+	MOVD R0, end+56(FP)
 	RET
 
 	PCALIGN $64
@@ -80,26 +76,18 @@ start:
 caller:
 	FRAME_RECORDS
 
-callerSwitch:
-	// nopal toggles this NOP with B callerSlow while the offset of the thread
-	// id is unknown; both are on the list of instructions that may be replaced
-	// while others run them (Arm ARM B2.2.5).
-	NOOP
-	MRS  TPIDR_EL0, R10
-	CBZ  R10, callerSlow
+	MRS  TPIDR_EL0, R10                               // not 0: the place of the tid is known
 	ADR  literals, R15
 	LDP  (R15), (R11, R15)                            // table, index word
 	LDP  -16(R11), (R13, R14)                         // offset of the tid, ring
 	MOVWU (R10)(R13), R10                             // tid
-	UBFX $0, R10, $const_SlotBits, R12
-	ADD  R12<<const_SlotShift, R11, R11               // home slot
+	BFI  $const_SlotShift, R10, $const_SlotBits, R11  // home slot: the table is aligned
 	LDXP (R11), (R12, R13)
 	MRS  CNTVCT_EL0, R16
 	EOR  R16>>const_TimeBits, R13, R17
 	EOR  R10<<const_TidShift, R17, R17
 	CBNZ R17, callerSlow                              // other thread, or time's high part moved on
-	AND  $(const_PageWords-1), R12, R17
-	CBZ  R17, callerSlow                              // page full, or none yet
+	TBZ  $const_PageBit, R12, callerSlow              // page full, or none yet
 	ADD  $1, R12, R17
 	STXP (R17, R13), (R11), R9
 	CBNZ R9, callerSlow
@@ -113,6 +101,10 @@ callerExit:
 	LDP  16(RSP), (R29, R30)
 	ADD  $32, RSP
 	RET  (R9)
+
+// ftrace_caller as long as it is not known where the C library keeps the thread id.
+callerUnknown:
+	FRAME_RECORDS
 
 callerSlow:
 	STP.W (R0, R1), -80(RSP)
@@ -784,6 +776,7 @@ dlDone:
 	PCALIGN $16
 
 literals:
+	LITERALS
 	LITERALS
 	LITERALS
 	LITERALS

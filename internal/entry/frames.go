@@ -27,7 +27,7 @@ const retX9 = 0xd65f0120
 // trampolines and the code they share. The loader's hook is an ordinary leaf
 // function without a frame.
 func (b Blob) FrameAt(off uint64) Frame {
-	for _, start := range []uint64{b.Caller, b.RegsCaller} {
+	for _, start := range []uint64{b.Caller, b.CallerUnknown, b.RegsCaller} {
 		switch off - start {
 		case 0, 4:
 			return FrameEntry

@@ -12,6 +12,12 @@ const (
 	PageHeaderWords = 4
 )
 
+// PageBit is the bit of a word's index in the ring that is set in the pages that are
+// used and not behind them: only pages with odd numbers are, so one TBZ tells whether
+// there is room. The others are never touched, and take no memory where the kernel's
+// pages are not larger than ours.
+const PageBit = 9
+
 // SlotCount is the number of thread slots in the table, a power of two.
 // SlotShift is the log2 of a slot's size and SlotProbes bounds the search for a
 // thread that is not at its home slot, so that a full table costs a bounded time.
@@ -102,7 +108,11 @@ type Control struct {
 	WaitTicks uint64 // how long the loader's thread waits for nopal, counter ticks
 	StackLow  uint64 // the main thread's stack, and its end
 	StackHigh uint64
-	_         [ControlSize - 7*8]byte
+	_         [ControlSize - 10*8]byte
+	// What shadow stacks and profiles need (shadow_arm64.s, profile_arm64.s).
+	Stacks    uint64 // the threads' shadow stacks
+	Base      uint64 // state of a thread that is in no traced function
+	Threshold uint64 // ticks: shorter calls are not recorded
 	TidOffset uint64 // of the thread id, from the thread pointer; or TidOffsetNone
 	Ring      uint64 // address of the shared ring; 0: not recorded
 }
@@ -215,7 +225,12 @@ type Literals struct {
 	// The first word of a record with registers only, before and when it is committed.
 	Reserved uint64
 	Record   uint64
+	Reserve  uint64 // address of reserve, for other blocks
+	_        uint64
 }
+
+// SizeofLiterals is their size in bytes.
+const SizeofLiterals = 8 * 8
 
 // RegsRecord is such a record's length in words: the word, the event, pt_regs.
 const RegsRecord = 2 + RegsWords

@@ -149,12 +149,22 @@ func (f *Filter) Match(raw, demangled, object string) bool {
 	if f == nil {
 		return true
 	}
+	chosen, removed := f.Classify(raw, demangled, object)
+	return (chosen || !f.positive) && !removed
+}
+
+// Positive reports whether there is a pattern that chooses functions.
+func (f *Filter) Positive() bool { return f != nil && f.positive }
+
+// Classify reports whether a pattern chooses a function and whether one leaves it out.
+func (f *Filter) Classify(raw, demangled, object string) (chosen, removed bool) {
+	if f == nil {
+		return false, false
+	}
 	var d demangledName
 	if demangled != raw {
 		d = newDemangledName(demangled)
 	}
-	wanted := !f.positive
-	removed := false
 	// Every pattern is tried, also when the answer is known: each one's count of hits must be right, or a pattern that
 	// another one covers would be reported as matching nothing.
 	for _, p := range f.patterns {
@@ -165,10 +175,10 @@ func (f *Filter) Match(raw, demangled, object string) bool {
 		if p.remove {
 			removed = true
 		} else {
-			wanted = true
+			chosen = true
 		}
 	}
-	return wanted && !removed
+	return chosen, removed
 }
 
 // Patterns returns the patterns in the order they were given, -F first.

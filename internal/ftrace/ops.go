@@ -12,6 +12,9 @@ const (
 	FlagRegs     Flags = 1 << iota // the whole register set (FTRACE_OPS_FL_SAVE_REGS)
 	FlagStack                      // return addresses
 	FlagIPModify                   // changes the pc; one such ops a function (FTRACE_OPS_FL_IPMODIFY)
+	FlagRoot                       // recording begins here: set_graph_function
+	FlagNot                        // and ends here: set_graph_notrace
+	FlagTrigger                    // does something when it is called
 )
 
 // Ops is a filter and what happens at the functions it selects. Several ops on

@@ -2,6 +2,7 @@ package ftrace
 
 import (
 	"fmt"
+	"slices"
 
 	"nopal/internal/arch/arm64"
 )
@@ -12,8 +13,11 @@ type Record struct {
 	Site     int    // in the image's sites
 	Reason   string // why it cannot be traced; "" if it can
 	ops      opsSet
-	prepared bool   // slot 1 saves the link register
+	prepared bool   // slot 1 saves the link register, exits go to their stubs
+	stubs    bool   // its exits have stubs
 	target   uint64 // what slot 2 calls; 0: nothing
+	exits    []Exit
+	exitsTo  uint64 // Trampolines.ExitRet of those that the stubs go to; 0: switched off
 }
 
 // Armed reports whether the site calls anything, and what.
@@ -36,8 +40,20 @@ type Object struct {
 	Path    string
 	Names   Namer
 	Records []Record // by address
-	// Caller and RegsCaller are the trampolines in the object's island.
-	Caller, RegsCaller uint64
+	// Trampolines are those in the object's island, StubsAt is where the stubs of its
+	// exits are in it.
+	Trampolines
+	StubsAt uint64
+	// PrepareAll prepares sites that no ops wants, so that they can be armed later
+	// without stopping anyone.
+	PrepareAll bool
+}
+
+// Clone copies the object with the state of its sites, for a forked process.
+func (o *Object) Clone() *Object {
+	c := *o
+	c.Records = slices.Clone(o.Records)
+	return &c
 }
 
 // Name is the raw name of a record's function.
@@ -59,6 +75,18 @@ type Table struct {
 	Objects []*Object
 	ops     [MaxOps]*Ops
 	inUse   opsSet
+	off     bool // nothing is to be armed
+}
+
+// Clone returns a table with the same ops and copies of the objects, by the originals.
+func (t *Table) Clone() (*Table, map[*Object]*Object) {
+	c := &Table{ops: t.ops, inUse: t.inUse, off: t.off}
+	copies := make(map[*Object]*Object, len(t.Objects))
+	for _, o := range t.Objects {
+		copies[o] = o.Clone()
+		c.Objects = append(c.Objects, copies[o])
+	}
+	return c, copies
 }
 
 // Add enters an object and marks the functions that the registered ops select.
@@ -79,6 +107,9 @@ func (t *Table) Add(o *Object) int {
 	return n
 }
 
+// SetOff says whether everything is to be disarmed, with the next [Table.Update].
+func (t *Table) SetOff(off bool) { t.off = off }
+
 // Remove forgets an object that the target has unmapped.
 func (t *Table) Remove(o *Object) {
 	for i, other := range t.Objects {
@@ -89,25 +120,35 @@ func (t *Table) Remove(o *Object) {
 	}
 }
 
-// target is what a record's site should call.
-func (t *Table) target(o *Object, r *Record) uint64 {
-	switch f := t.flags(r.ops); {
-	case r.ops == 0 || !r.prepared:
+// target is what a record's site should call, when it is prepared or if it were.
+func (t *Table) target(o *Object, r *Record, prepared bool) uint64 {
+	if r.ops == 0 || t.off || !prepared {
 		return 0
+	}
+	switch f := t.flags(r.ops); {
+	case f&FlagTrigger != 0:
+		return o.Trigger
+	case f&FlagNot != 0:
+		return o.Not
+	case f&FlagRoot != 0:
+		return o.Root
 	case f&(FlagRegs|FlagStack|FlagIPModify) != 0:
 		return o.RegsCaller
+	case o.Count != 0 && !r.stubs:
+		return o.Count
 	default:
 		return o.Caller
 	}
 }
 
-// Prepare writes slot 1 of every site of o that an ops wants. All threads must be
-// stopped, none with its pc at slot 2 of such a site, or the object not running
-// yet. A site that does not hold what it should is left out with a reason.
+// Prepare writes slot 1, and the exits, of every site of o that an ops wants. All
+// threads must be stopped, none with its pc at slot 2 of such a site, or the object
+// not running yet. A site that does not hold what it should is left out with a reason;
+// a function whose exits do not is entry-only.
 func (t *Table) Prepare(text arm64.Text, o *Object) (refused []error) {
 	for i := range o.Records {
 		r := &o.Records[i]
-		if r.ops == 0 || r.prepared {
+		if !o.Wants(r) || r.prepared {
 			continue
 		}
 		if err := arm64.InitNop(text, r.Addr); err != nil {
@@ -117,22 +158,33 @@ func (t *Table) Prepare(text arm64.Text, o *Object) (refused []error) {
 			continue
 		}
 		r.prepared = true
+		if !r.stubs {
+			continue
+		}
+		if err := o.prepareExits(text, r); err != nil {
+			r.exits, r.stubs = nil, false
+			refused = append(refused, fmt.Errorf("prepare exits of %s in %s: %w", o.Name(r), o.Path, err))
+		}
 	}
 	return refused
 }
 
-// Update makes slot 2 of every site of o call what its ops need, stopping nobody.
-// It goes on after an error and returns the first.
+// Update makes slot 2 of every site of o call what its ops need, and switches its
+// exits, stopping nobody. It goes on after an error and returns the first.
+//
+// Exits are switched on before their entry and off behind it, so that a call whose
+// entry is recorded is not left without its exit but where it runs meanwhile.
 func (t *Table) Update(text arm64.Text, o *Object) error {
 	var first error
 	for i := range o.Records {
 		r := &o.Records[i]
-		want := t.target(o, r)
-		if want == r.target {
-			continue
+		want := t.target(o, r, r.prepared)
+		err := error(nil)
+		if want != 0 && r.prepared {
+			err = o.switchExits(text, r, true)
 		}
-		var err error
 		switch {
+		case err != nil || want == r.target:
 		case r.target == 0:
 			err = arm64.MakeCall(text, r.Addr, want)
 		case want == 0:
@@ -147,6 +199,11 @@ func (t *Table) Update(text arm64.Text, o *Object) error {
 			continue
 		}
 		r.target = want
+		if want == 0 && r.exitsTo != 0 {
+			if err := o.switchExits(text, r, false); err != nil && first == nil {
+				first = fmt.Errorf("%s in %s: %w", o.Name(r), o.Path, err)
+			}
+		}
 	}
 	return first
 }

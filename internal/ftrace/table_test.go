@@ -43,7 +43,7 @@ func newText() (*text, *Object) {
 		m.set(at, arm64.Nop)
 	}
 	o := &Object{
-		Path: "/bin/x", Names: names{"alpha", "beta", "across", "gamma"}, Caller: 0x300000, RegsCaller: 0x300100,
+		Path: "/bin/x", Names: names{"alpha", "beta", "across", "gamma"}, Trampolines: Trampolines{Caller: 0x300000, RegsCaller: 0x300100},
 		Records: []Record{{Addr: 0x400010, Site: 0}, {Addr: 0x400100, Site: 1}, {Addr: 0x400ffc, Site: 2}, {Addr: 0x402000, Site: 3}},
 	}
 	return m, o

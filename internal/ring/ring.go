@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"sync/atomic"
 
 	"nopal/internal/entry"
@@ -21,11 +22,15 @@ import (
 const JournalCap = 4 << 20
 
 // MinBuffer and MaxBuffer bound the bytes of pages. Positions in the ring are
-// 32-bit word indexes.
+// 32-bit word indexes, and only every other page is used.
 const (
 	MinBuffer = 16 * entry.PageSize
-	MaxBuffer = 16 << 30
+	MaxBuffer = 8 << 30
 )
+
+// stride is the distance of the pages that are used, in pages: those with odd numbers
+// (entry.PageBit).
+const stride = 2
 
 // Ring is a mapping of the shared memory.
 type Ring struct {
@@ -45,25 +50,28 @@ type layout struct {
 
 func layoutFor(buffer int64) layout {
 	pages := uint64(buffer) / entry.PageSize
+	if os.Getpagesize() > entry.PageSize {
+		pages /= stride // the unused pages in between take memory too
+	}
 	align := func(n uint64) uint64 { return (n + 0xffff) &^ 0xffff } // any kernel's page size
 	var l layout
 	l.pages = pages
 	l.next = align(sizeofHeader)
-	l.stat = align(l.next + 4*(pages+1)) // links are by page index: grown below
+	l.stat = align(l.next + 4*(stride*pages+1)) // links are by page index: grown below
 	l.journal = align(l.stat + entry.SlotCount*sizeofStat)
 	l.pool = align(l.journal + JournalCap*sizeofJournal)
 	// The links are indexed by a page's number from the start of the ring, not of the pool.
 	first := l.pool / entry.PageSize
-	l.stat = align(l.next + 4*(first+pages))
+	l.stat = align(l.next + 4*(first+stride*pages))
 	l.journal = align(l.stat + entry.SlotCount*sizeofStat)
 	l.pool = align(l.journal + JournalCap*sizeofJournal)
 	// Moving the pool by its own links moves it by less than a page's worth of
 	// links each time; one more round settles it.
 	first = l.pool / entry.PageSize
-	l.stat = align(l.next + 4*(first+pages))
+	l.stat = align(l.next + 4*(first+stride*pages))
 	l.journal = align(l.stat + entry.SlotCount*sizeofStat)
 	l.pool = align(l.journal + JournalCap*sizeofJournal)
-	l.size = align(l.pool + pages*entry.PageSize) // whole pages of any kernel: a mapping ends where the ring does
+	l.size = align(l.pool + stride*pages*entry.PageSize) // whole pages of any kernel: a mapping ends where the ring does
 	return l
 }
 
@@ -100,7 +108,7 @@ func Format(mem []byte, buffer int64, control, controlSize uint64) (*Ring, error
 	// The first page ends up on top, so that the same few pages are used again
 	// and again and stay in the caches.
 	for i := h.PoolPages; i > 0; i-- {
-		p := h.PoolFirst + i - 1
+		p := h.PoolFirst + stride*i - 1
 		r.links[p] = uint32(h.FreeHead)
 		h.FreeHead = p
 	}
@@ -134,8 +142,8 @@ func view(mem []byte) (*Ring, error) {
 		return off%8 == 0 && off <= size && n <= (size-off)/each
 	}
 	if h.Size != size || h.PoolPages == 0 || h.PoolFirst > size/entry.PageSize ||
-		!inside(h.PoolFirst*entry.PageSize, h.PoolPages, entry.PageSize) ||
-		!inside(h.NextOff, h.PoolFirst+h.PoolPages, 4) ||
+		h.PoolFirst%stride != 0 || !inside(h.PoolFirst*entry.PageSize, h.PoolPages, stride*entry.PageSize) ||
+		!inside(h.NextOff, h.PoolFirst+stride*h.PoolPages, 4) ||
 		!inside(h.StatOff, entry.SlotCount, sizeofStat) ||
 		!inside(h.JournalOff, h.JournalCap, sizeofJournal) {
 		return nil, fmt.Errorf("%w: its header is damaged", ErrNotARing)
@@ -143,7 +151,7 @@ func view(mem []byte) (*Ring, error) {
 	return &Ring{
 		mem:    mem,
 		words:  wordsOf(mem),
-		links:  linksOf(mem[h.NextOff:], h.PoolFirst+h.PoolPages),
+		links:  linksOf(mem[h.NextOff:], h.PoolFirst+stride*h.PoolPages),
 		header: h,
 		stats:  statsOf(mem[h.StatOff:]),
 	}, nil
@@ -173,7 +181,17 @@ func (r *Ring) page(p uint32) []uint64 {
 }
 
 func (r *Ring) valid(p uint32) bool {
-	return uint64(p) >= r.header.PoolFirst && uint64(p)-r.header.PoolFirst < r.header.PoolPages
+	return p%stride == stride-1 && uint64(p) >= r.header.PoolFirst && uint64(p)-r.header.PoolFirst < stride*r.header.PoolPages
+}
+
+// Prefault calls f with the offset of each page that is used first, of at most n bytes.
+func (r *Ring) Prefault(n int64, f func(off, size int64) error) error {
+	for i := uint64(1); i <= min(r.header.PoolPages, uint64(n)/entry.PageSize); i++ {
+		if err := f(int64(r.header.PoolFirst+stride*i-1)*entry.PageSize, entry.PageSize); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // free zeroes a page and gives it back to the pool. The tag in the head's upper

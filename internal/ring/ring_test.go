@@ -303,10 +303,10 @@ func TestLayoutFitsItsLinks(t *testing.T) {
 	for _, buffer := range []int64{MinBuffer, 1 << 20, 64 << 20, 1 << 30, MaxBuffer} {
 		l := layoutFor(buffer)
 		first := l.pool / entry.PageSize
-		if l.next+4*(first+l.pages) > l.stat {
-			t.Errorf("buffer %d: links up to %#x overlap stats at %#x", buffer, l.next+4*(first+l.pages), l.stat)
+		if l.next+4*(first+stride*l.pages) > l.stat {
+			t.Errorf("buffer %d: links up to %#x overlap stats at %#x", buffer, l.next+4*(first+stride*l.pages), l.stat)
 		}
-		if l.size != l.pool+uint64(buffer) {
+		if l.size != l.pool+stride*uint64(buffer) {
 			t.Errorf("buffer %d: size %#x, pool at %#x", buffer, l.size, l.pool)
 		}
 		if l.size/8 > 1<<32 {

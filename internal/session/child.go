@@ -22,14 +22,16 @@ const mapFixed = 0x10
 func (t *target) child(p *tracee.Process) *target {
 	c := &target{
 		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
-		objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, table: &ftrace.Table{}, op: t.op, index: t.index,
+		objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, index: t.index,
 		hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug,
 	}
-	// The table can take ops: t's has taken the same.
-	_, _ = c.table.Register(c.op)
+	table, traced := t.table.Clone()
+	c.table = table
 	for k, o := range t.objects {
 		inherited := *o
 		inherited.written = false
+		inherited.traced = traced[o.traced]
+		inherited.traced.Names = &inherited
 		c.objects[k] = &inherited
 	}
 	return c

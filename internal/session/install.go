@@ -118,10 +118,14 @@ func (t *target) makeRing(ctx context.Context) error {
 		return err
 	}
 	// Away from what is there, where a heap or stack would have to be enormous to come.
-	if t.control, err = findRoom(maps, t.controlSize+t.page+size); err != nil {
+	// The slots have to be aligned to what they take.
+	const slots = entry.SlotCount << entry.SlotShift
+	room, err := findRoom(maps, slots+t.controlSize+t.page+size)
+	if err != nil {
 		return err
 	}
-	t.ringAddr = t.control + t.controlSize + t.page
+	t.control = room + slots - entry.ControlSize
+	t.ringAddr = (t.control + t.controlSize + 2*t.page - 1) &^ (t.page - 1)
 	mmap := t.mmapStopped(ctx)
 	file, fd, err := t.makeMemfd(ctx)
 	if err != nil {
@@ -162,11 +166,6 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 	if err := file.Truncate(int64(size)); err != nil {
 		return nil, fmt.Errorf("make shared memory of %d bytes: %w", size, err)
 	}
-	// The pages that are used first, and again and again: a fault for each costs the
-	// target more than what it writes there.
-	if err := sys.Fallocate(int(file.Fd()), int64(size)-t.rec.buffer(), min(t.rec.buffer(), prefault)); err != nil {
-		return nil, fmt.Errorf("make shared memory: %w", err)
-	}
 	mem, err := sys.MapSharedFile(int(file.Fd()), 0, int(size))
 	if err != nil {
 		return nil, fmt.Errorf("map shared memory of %d bytes: %w", size, err)
@@ -176,6 +175,14 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 		return nil, errors.Join(err, sys.Unmap(mem))
 	}
 	r.Header().Session = uint64(os.Getpid())
+	// The pages that are used first, and again and again: a fault for each costs the
+	// target more than what it writes there.
+	err = r.Prefault(min(t.rec.buffer(), prefault), func(off, size int64) error {
+		return sys.Fallocate(int(file.Fd()), off, size)
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make shared memory: %w", err), sys.Unmap(mem))
+	}
 	return r, nil
 }
 
@@ -229,13 +236,11 @@ func (t *target) writeControl() error {
 	}
 	put(head[24:], low)
 	put(head[32:], high)
-	tail := make([]byte, 16)
-	put(tail[0:], t.tidOffset)
-	put(tail[8:], t.ringAddr)
+	tail := t.controlTail()
 	if _, err := t.mem.WriteAt(head, int64(t.control)); err != nil {
 		return fmt.Errorf("write control block: %w", err)
 	}
-	if _, err := t.mem.WriteAt(tail, int64(t.control+entry.ControlSize-16)); err != nil {
+	if _, err := t.mem.WriteAt(tail, int64(t.control+entry.ControlSize-uint64(len(tail)))); err != nil {
 		return fmt.Errorf("write control block: %w", err)
 	}
 	return nil
@@ -263,8 +268,13 @@ func (t *target) journal(objects []*object) error {
 			continue
 		}
 		for i := range o.traced.Records {
-			if r := &o.traced.Records[i]; r.Wanted() && !r.Prepared() {
-				entries = append(entries, ring.JournalEntry{Addr: r.Addr, Old: [2]uint32{arm64.Nop, arm64.Nop}})
+			r := &o.traced.Records[i]
+			if !o.traced.Wants(r) || r.Prepared() {
+				continue
+			}
+			entries = append(entries, ring.JournalEntry{Addr: r.Addr, Old: [2]uint32{arm64.Nop, arm64.Nop}})
+			for _, e := range r.Exits() {
+				entries = append(entries, ring.JournalEntry{Addr: e.Addr, Old: [2]uint32{e.Insn, 0}})
 			}
 		}
 	}
@@ -277,6 +287,11 @@ func (t *target) journal(objects []*object) error {
 // is a NOP still, before slot 1 is written. So nobody arrives at slot 2 with a stale
 // x9, even if nopal is killed in between.
 func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool, error) {
+	for _, o := range objects {
+		if err := t.writeStubs(o); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := t.journal(objects); err != nil {
 		return nil, nil, err
 	}
@@ -287,7 +302,7 @@ func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool,
 			continue
 		}
 		for i := range o.traced.Records {
-			if r := &o.traced.Records[i]; r.Wanted() && !r.Prepared() {
+			if r := &o.traced.Records[i]; o.traced.Wants(r) && !r.Prepared() {
 				slot2[r.Addr+arm64.SiteBranchOffset] = true
 			}
 		}
@@ -329,16 +344,6 @@ func (t *target) moveBack(slot2 map[uint64]bool) error {
 			}
 		}
 	}
-	return nil
-}
-
-// putSwitch makes callers in code take the slow path, which asks for the thread id.
-func (t *target) putSwitch(code []byte) error {
-	insn, err := arm64.EncodeB(t.blob.CallerSwitch, t.blob.CallerSlow)
-	if err != nil {
-		return err
-	}
-	binary.LittleEndian.PutUint32(code[t.blob.CallerSwitch:], insn)
 	return nil
 }
 
@@ -391,11 +396,12 @@ func (t *target) setTidOffset(off uint64) {
 	t.tidOffset = off
 	text := ftrace.LiveText{Memory: t.text()}
 	for _, o := range t.objects {
-		if o.island != 0 {
-			// B and NOP may replace one another while others run them.
-			if err := text.Store(o.island+t.blob.CallerSwitch, arm64.Nop); err != nil {
-				return
-			}
+		if o.island == 0 {
+			continue
+		}
+		t.setTrampolines(o)
+		if err := t.table.Update(text, o.traced); err != nil && !notThere(err) {
+			t.rec.warn("%v", err)
 		}
 	}
 }

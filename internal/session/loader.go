@@ -122,11 +122,13 @@ func (t *target) mapHookAt(brk uint64, mmap remoteMap) error {
 	if err != nil {
 		return err
 	}
-	addr, err := t.noteIsland(maps, ret, ret+arm64.InsnSize)
+	hook := &object{traced: &ftrace.Object{}}
+	hook.islandSize = t.islandNeed(hook)
+	addr, err := t.noteIsland(maps, hook.islandSize, ret, ret+arm64.InsnSize)
 	if err != nil {
 		return err
 	}
-	if err := t.makeIsland(&object{traced: &ftrace.Object{}}, addr, mmap); err != nil {
+	if err := t.makeIsland(hook, addr, mmap); err != nil {
 		return err
 	}
 	if t.hookCall, err = arm64.EncodeB(ret, addr+t.blob.DLHook); err != nil {

@@ -18,7 +18,10 @@ type object struct {
 	bias       uint64 // address - link-time address
 	start, end uint64 // of its executable mapping
 	index      uint64 // of the code position at start; 0: none given yet
+	exitIndex  uint64 // the same for exits
 	island     uint64 // address of its copy of the entry code; 0: none
+	islandSize uint64 // bytes
+	stubs      uint64 // bytes of the stubs of its exits, behind the entry code
 	traced     *ftrace.Object
 	wanted     int  // sites that an ops wanted when it was found
 	written    bool // its range stands in the recording

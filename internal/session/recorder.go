@@ -102,7 +102,7 @@ func (r *recorder) begin() error {
 	for _, p := range r.o.Filter.Patterns() {
 		meta.Options = append(meta.Options, trace.Option{Name: "filter", Value: p.String()})
 	}
-	for name, on := range map[string]bool{"regs": r.o.Regs, "stack": r.o.Stack, "overwrite": r.o.Overwrite} {
+	for name, on := range map[string]bool{"regs": r.o.Regs, "stack": r.o.Stack, "overwrite": r.o.Overwrite, "graph": r.o.Graph, "profile": r.o.Profile} {
 		if on {
 			meta.Options = append(meta.Options, trace.Option{Name: name, Value: "true"})
 		}
@@ -117,21 +117,6 @@ func (r *recorder) begin() error {
 	}
 	mono, realtime := sys.Clocks()
 	return r.w.WriteClock(trace.Clock{Source: "cntvct", Frequency: frequency, Ticks: entry.Counter(), Mono: mono, Real: realtime})
-}
-
-// ops is what is registered in each target.
-func (r *recorder) ops() *ftrace.Ops {
-	op := &ftrace.Ops{Name: "record"}
-	if r.o.Regs {
-		op.Flags |= ftrace.FlagRegs
-	}
-	if r.o.Stack {
-		op.Flags |= ftrace.FlagStack
-	}
-	if r.o.Filter != nil {
-		op.Match = r.o.Filter.Match
-	}
-	return op
 }
 
 func (r *recorder) action() uint64 {
@@ -234,10 +219,16 @@ func (r *recorder) object(t *target, o *object) error {
 			return err
 		}
 	}
-	return r.w.WriteRange(trace.Range{
+	entries := trace.Range{
 		Proc: t.proc, Image: id, Index: uint32(o.index), Count: uint32((o.end - o.start) / 4),
 		Addr: o.start, VA: o.start - o.bias,
-	})
+	}
+	if err := r.w.WriteRange(entries); err != nil || o.exitIndex == 0 {
+		return err
+	}
+	exits := entries
+	exits.Index, exits.Kind = uint32(o.exitIndex), trace.RangeExits
+	return r.w.WriteRange(exits)
 }
 
 // functions are the functions of an image, and one without a name for each site

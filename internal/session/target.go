@@ -34,7 +34,6 @@ type target struct {
 	nested     bool // in a pid namespace of its own
 	objects    map[key]*object
 	table      *ftrace.Table
-	op         *ftrace.Ops
 	index      uint64 // next free code position
 	skipped    map[key]bool
 	former     map[key]*object // unmapped since
@@ -72,9 +71,10 @@ func newTarget(rec *recorder, pid int, mem *tracee.Memory) (*target, error) {
 	if id, err := tracee.NSTid(pid, pid); err == nil {
 		t.nested = id != uint32(pid)
 	}
-	t.op = rec.ops()
-	if _, err := t.table.Register(t.op); err != nil {
-		return nil, err
+	for _, op := range rec.ops() {
+		if _, err := t.table.Register(op); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
 }
@@ -112,13 +112,15 @@ func (t *target) plan() ([]*object, error) {
 		}
 		if f := t.former[o.key()]; f != nil && f.im == o.im && f.bias == o.bias && f.end == o.end {
 			// Back where it was, where its trampolines and code positions still are.
-			o.index, o.island, o.written, o.again = f.index, f.island, f.written, true
+			o.index, o.exitIndex, o.island, o.islandSize, o.written, o.again = f.index, f.exitIndex, f.island, f.islandSize, f.written, true
 		}
-		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records()}
-		if o.island != 0 {
-			o.traced.Caller, o.traced.RegsCaller = o.island+t.blob.Caller, o.island+t.blob.RegsCaller
-		}
+		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records(), PrepareAll: t.rec.o.PrepareAll}
 		o.wanted = t.table.Add(o.traced)
+		t.planExits(o)
+		if size := t.islandNeed(o); size > o.islandSize {
+			o.island, o.islandSize = 0, size
+		}
+		t.setTrampolines(o)
 		t.rec.saw(o)
 		if o.wanted == 0 && !t.rec.o.Stack {
 			t.table.Remove(o.traced)
@@ -155,11 +157,18 @@ func (t *target) place(o *object) error {
 		return nil
 	}
 	n := (o.end - o.start) / 4
-	if t.index+n > 1<<(64-entry.WordIndexShift) {
-		return fmt.Errorf("%s: not traced: more than 512 MiB of code in one process", o.path)
+	all, most := n, "512 MiB"
+	if t.rec.exits() {
+		all, most = 2*n, "256 MiB, and 256 MiB of exits,"
+	}
+	if t.index+all > 1<<(64-entry.WordIndexShift) {
+		return fmt.Errorf("%s: not traced: more than %s of code in one process", o.path, most)
 	}
 	o.index = t.index
-	t.index += n
+	if t.rec.exits() {
+		o.exitIndex = o.index + n
+	}
+	t.index += all
 	return nil
 }
 
@@ -199,7 +208,7 @@ func (t *target) islands(objects []*object, mmap remoteMap) error {
 			return err
 		}
 		first, last := o.span()
-		addr, err := t.noteIsland(maps, first, last)
+		addr, err := t.noteIsland(maps, o.islandSize, first, last)
 		if err != nil {
 			t.drop(o, err)
 			continue
@@ -211,24 +220,24 @@ func (t *target) islands(objects []*object, mmap remoteMap) error {
 	return nil
 }
 
-// islandSize is what an island takes, in whole pages.
-func (t *target) islandSize() uint64 {
-	return (uint64(len(t.blob.Code)) + t.page - 1) &^ (t.page - 1)
+// islandNeed is what an object's island takes, in whole pages.
+func (t *target) islandNeed(o *object) uint64 {
+	return (t.stubsOffset() + o.stubs + t.page - 1) &^ (t.page - 1)
 }
 
 // noteIsland finds a place in reach of [first, last) and notes it in the ring, before
 // anything is there: unmapping what is not there does no harm.
-func (t *target) noteIsland(maps []tracee.Mapping, first, last uint64) (uint64, error) {
-	addr, err := findGap(maps, t.islandSize(), t.page, first, last)
+func (t *target) noteIsland(maps []tracee.Mapping, size, first, last uint64) (uint64, error) {
+	addr, err := findGap(maps, size, t.page, first, last)
 	if err != nil {
 		return 0, err
 	}
-	return addr, t.ring.AddIsland(addr, t.islandSize())
+	return addr, t.ring.AddIsland(addr, size)
 }
 
 // makeIsland maps and fills what noteIsland has noted.
 func (t *target) makeIsland(o *object, addr uint64, mmap remoteMap) error {
-	if err := mmap(addr, t.islandSize(), protReadExec, mapIsland, -1); err != nil {
+	if err := mmap(addr, o.islandSize, protReadExec, mapIsland, -1); err != nil {
 		return err
 	}
 	return t.fillIsland(o, addr)
@@ -246,7 +255,7 @@ func (o *object) span() (first, last uint64) {
 	first, last = o.start, o.start
 	some := false
 	for i := range o.traced.Records {
-		if r := &o.traced.Records[i]; r.Wanted() {
+		if r := &o.traced.Records[i]; o.traced.Wants(r) {
 			if !some {
 				first, some = r.Addr, true
 			}
@@ -266,17 +275,12 @@ func (t *target) fillIsland(o *object, addr uint64) error {
 	binary.LittleEndian.PutUint64(lit[24:], t.rdebug)
 	binary.LittleEndian.PutUint64(lit[32:], entry.WordReserved<<entry.WordIndexShift|entry.RegsRecord)
 	binary.LittleEndian.PutUint64(lit[40:], entry.WordRecord<<entry.WordIndexShift|entry.RecordRegs|entry.RegsRecord)
-	if t.tidOffset == entry.TidOffsetNone {
-		if err := t.putSwitch(code); err != nil {
-			return err
-		}
-	}
+	binary.LittleEndian.PutUint64(lit[48:], addr+t.blob.Reserve)
 	if _, err := t.text().WriteAt(code, int64(addr)); err != nil {
 		return fmt.Errorf("write trampolines at %#x: %w", addr, err)
 	}
 	o.island = addr
-	o.traced.Caller = addr + t.blob.Caller
-	o.traced.RegsCaller = addr + t.blob.RegsCaller
+	t.setTrampolines(o)
 	return nil
 }
 

@@ -1,0 +1,154 @@
+package session
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"nopal/internal/entry"
+	"nopal/internal/ftrace"
+)
+
+// exits reports whether functions' exits are changed too.
+func (r *recorder) exits() bool { return r.o.Graph || r.o.Profile }
+
+// shadowed reports whether something about a call is decided in the target, from the
+// calls around it.
+func (r *recorder) shadowed() bool {
+	return r.o.Graph && (r.o.Filter != nil || r.o.Depth > 0 || r.o.MaxDepth > 0 || r.o.Threshold > 0)
+}
+
+// ops is what is registered in each target.
+func (r *recorder) ops() []*ftrace.Ops {
+	op := &ftrace.Ops{Name: "record"}
+	if r.o.Regs {
+		op.Flags |= ftrace.FlagRegs
+	}
+	if r.o.Stack {
+		op.Flags |= ftrace.FlagStack
+	}
+	f := r.o.Filter
+	if f == nil {
+		return []*ftrace.Ops{op}
+	}
+	if !r.shadowed() {
+		op.Match = f.Match
+		return []*ftrace.Ops{op}
+	}
+	// What a function of -F calls is recorded, whatever it is.
+	root := &ftrace.Ops{Name: "root", Flags: ftrace.FlagRoot, Match: func(raw, demangled, object string) bool {
+		chosen, _ := f.Classify(raw, demangled, object)
+		return chosen
+	}}
+	not := &ftrace.Ops{Name: "not", Flags: ftrace.FlagNot, Match: func(raw, demangled, object string) bool {
+		_, removed := f.Classify(raw, demangled, object)
+		return removed
+	}}
+	return []*ftrace.Ops{op, root, not}
+}
+
+// planExits finds the exits of the functions of o that are wanted.
+func (t *target) planExits(o *object) {
+	if !t.rec.exits() {
+		return
+	}
+	for i := range o.traced.Records {
+		r := &o.traced.Records[i]
+		if !o.traced.Wants(r) {
+			continue
+		}
+		found := o.im.Exits(r.Site)
+		if found.Reason != "" {
+			continue
+		}
+		exits := make([]ftrace.Exit, 0, len(found.List))
+		for _, e := range found.List {
+			if at := e.Addr + o.bias; at >= o.start && at+4 <= o.end {
+				exits = append(exits, ftrace.Exit{Addr: at, Insn: e.Insn, Kind: e.Kind, Target: e.Target + o.bias, Reg: e.Reg})
+			}
+		}
+		if len(exits) == len(found.List) {
+			r.SetExits(exits)
+		}
+	}
+	o.stubs = o.traced.LayoutStubs()
+}
+
+// stubsOffset is where the stubs begin in an island.
+func (t *target) stubsOffset() uint64 {
+	const align = 64
+	return (uint64(len(t.blob.Code)) + align - 1) &^ (align - 1)
+}
+
+// setTrampolines says what the sites and exits of o lead to.
+func (t *target) setTrampolines(o *object) {
+	if o.island == 0 {
+		return
+	}
+	b := &t.blob
+	known := t.tidOffset != entry.TidOffsetNone
+	at := func(offset uint64) uint64 {
+		if offset == 0 {
+			return 0
+		}
+		return o.island + offset
+	}
+	var tr ftrace.Trampolines
+	exits := b.Exit
+	switch {
+	case t.rec.o.Profile || t.rec.shadowed():
+		if !known {
+			// What looks at the calls around one has to know the thread: these are
+			// armed when it can.
+			break
+		}
+		if t.rec.o.Profile {
+			tr.Caller, tr.Count, exits = at(b.Profile.Caller), at(b.Profile.Count), b.Profile.Exit
+		} else {
+			tr.Caller, tr.Root, tr.Not, exits = at(b.Shadow.Caller), at(b.Shadow.Root), at(b.Shadow.Not), b.Shadow.Exit
+		}
+	case !known:
+		tr.Caller, exits = at(b.CallerUnknown), b.ExitUnknown
+	default:
+		tr.Caller = at(b.Caller)
+	}
+	tr.RegsCaller = at(b.RegsCaller)
+	if tr.Caller != 0 && t.rec.exits() {
+		tr.ExitRet, tr.ExitGen, tr.ExitPushed = at(exits.Ret), at(exits.Gen), at(exits.Pushed)
+	}
+	o.traced.Trampolines = tr
+	o.traced.StubsAt = o.island + t.stubsOffset()
+}
+
+// writeStubs puts the stubs of the exits of o into its island. No exit leads there yet.
+func (t *target) writeStubs(o *object) error {
+	if o.island == 0 || o.stubs == 0 {
+		return nil
+	}
+	code := t.table.Stubs(o.traced, o.stubs, func(r *ftrace.Record) uint64 { return t.exitLiteral(o, r) })
+	if _, err := t.mem.WriteAt(code, int64(o.traced.StubsAt)); err != nil {
+		if !t.attached {
+			return fmt.Errorf("write stubs at %#x: %w", o.traced.StubsAt, err)
+		}
+		if _, err := t.p.WriteAt(code, int64(o.traced.StubsAt)); err != nil {
+			return fmt.Errorf("write stubs at %#x: %w", o.traced.StubsAt, err)
+		}
+	}
+	return nil
+}
+
+// exitLiteral is the word that the exits of a function load: the code position of its
+// event, which is that of the entry in the range of the exits.
+func (t *target) exitLiteral(o *object, r *ftrace.Record) uint64 {
+	const body = 8 // from slot 1 to behind slot 2
+	return (o.exitIndex + (r.Addr+body-o.start)/4) << entry.WordIndexShift
+}
+
+// controlTail is the end of the control block. Its last word makes the target's
+// threads record.
+func (t *target) controlTail() []byte {
+	tail := make([]byte, 5*8)
+	put := binary.LittleEndian.PutUint64
+	put(tail[24:], t.tidOffset)
+	put(tail[32:], t.ringAddr)
+	return tail
+}
