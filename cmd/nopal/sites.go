@@ -28,12 +28,16 @@ func newSites(a *app) *cobra.Command {
 (table: listed by the compiler in __patchable_function_entries; nop-pair: two NOPs found at a symbol), and the reason
 where a function cannot be traced. It changes nothing and needs no privilege for a file.
 
+Of a function that can be traced it tells how many exits it has, the places that --graph records durations with. "no return"
+means that it has none; "entry only" that they could not be proven, with the reason: what is recorded then is when it begins, and
+its end follows from what comes next.
+
 For a process it shows as well what is armed, in the letters of the kernel's enabled_functions (R registers are saved,
 I the program counter may be changed, D called directly), and by whom.
 
 The JSON report is one array with one function on each line:
   name, symbol (as in the file), addr (of the function), site (of its first NOP), object, kind, traceable, and where
-  it applies reason, flags and ops.`,
+  it applies reason, exits (their number) or exits_reason, flags and ops.`,
 		Example: `  nopal sites ./program
   nopal sites -F 'sqlite3_*' /usr/lib/aarch64-linux-gnu/libsqlite3.so.0
   sudo nopal sites -p 1234 --format=json`,
@@ -63,16 +67,40 @@ The JSON report is one array with one function on each line:
 
 // siteRow is a line of the report, and with these names of the JSON one.
 type siteRow struct {
-	Name      string   `json:"name"`
-	Symbol    string   `json:"symbol,omitempty"`
-	Addr      hex      `json:"addr"`
-	Site      hex      `json:"site,omitempty"`
-	Object    string   `json:"object"`
-	Kind      string   `json:"kind,omitempty"`
-	Traceable bool     `json:"traceable"`
-	Reason    string   `json:"reason,omitempty"`
-	Flags     string   `json:"flags,omitempty"`
-	Ops       []string `json:"ops,omitempty"`
+	Name        string   `json:"name"`
+	Symbol      string   `json:"symbol,omitempty"`
+	Addr        hex      `json:"addr"`
+	Site        hex      `json:"site,omitempty"`
+	Object      string   `json:"object"`
+	Kind        string   `json:"kind,omitempty"`
+	Traceable   bool     `json:"traceable"`
+	Reason      string   `json:"reason,omitempty"`
+	Exits       *int     `json:"exits,omitempty"` // nil: not proven, or not traceable
+	ExitsReason string   `json:"exits_reason,omitempty"`
+	Flags       string   `json:"flags,omitempty"`
+	Ops         []string `json:"ops,omitempty"`
+}
+
+func (r *siteRow) addExits(e image.Exits) {
+	if r.ExitsReason = e.Reason; e.Reason == "" {
+		n := len(e.List)
+		r.Exits = &n
+	}
+}
+
+// exitsColumn is what the text report says about exits.
+func (r *siteRow) exitsColumn() string {
+	switch {
+	case r.ExitsReason != "":
+		return "entry only"
+	case r.Exits == nil:
+		return "-"
+	case *r.Exits == 0:
+		return "no return"
+	case *r.Exits == 1:
+		return "1 exit"
+	}
+	return fmt.Sprintf("%d exits", *r.Exits)
 }
 
 // hex is an address, a string in JSON: numbers above 2^53 do not survive it.
@@ -88,23 +116,25 @@ type siteList struct {
 	sites  int                // that can be traced, whether the filter wants them or not
 }
 
-func (l *siteList) add(r siteRow) {
+// add reports whether the filter wants the row.
+func (l *siteList) add(r siteRow) bool {
 	if r.Traceable {
 		l.sites++
 	}
 	if l.filter != nil {
 		l.all = append(l.all, ftrace.Candidate{Raw: r.Symbol, Demangled: r.Name, Object: r.Object})
 		if !l.filter.Match(r.Symbol, r.Name, r.Object) {
-			return
+			return false
 		}
 	}
 	l.rows = append(l.rows, r)
+	return true
 }
 
 // addImage lists an object that is loaded at bias. armed tells what is armed at a site, and is nil for a file.
 func (l *siteList) addImage(im *image.Image, bias uint64, armed func(site uint64) (flags string, ops []string)) {
 	first := len(l.rows)
-	for _, s := range im.Sites() {
+	for i, s := range im.Sites() {
 		raw := im.SiteName(s)
 		r := siteRow{
 			Name: image.Demangle(raw), Symbol: raw, Addr: hex(bias + s.Entry), Site: hex(bias + s.Addr), Object: im.Path,
@@ -113,7 +143,9 @@ func (l *siteList) addImage(im *image.Image, bias uint64, armed func(site uint64
 		if armed != nil {
 			r.Flags, r.Ops = armed(s.Addr)
 		}
-		l.add(r)
+		if l.add(r) && r.Traceable {
+			l.rows[len(l.rows)-1].addExits(im.Exits(i))
+		}
 	}
 	for _, u := range im.Untraceable() {
 		f := im.Funcs()[u.Func]
@@ -186,8 +218,8 @@ func sitesJSON(w io.Writer, rows []siteRow) error {
 }
 
 func sitesText(w io.Writer, rows []siteRow, live bool) {
-	const line = "%-18s  %-8s  "
-	fmt.Fprintf(w, line, "ADDRESS", "KIND")
+	const line = "%-18s  %-8s  %-10s  "
+	fmt.Fprintf(w, line, "ADDRESS", "KIND", "EXITS")
 	ops := len("OPS")
 	if live {
 		for _, r := range rows {
@@ -201,7 +233,7 @@ func sitesText(w io.Writer, rows []siteRow, live bool) {
 		if kind == "" {
 			kind = "-"
 		}
-		fmt.Fprintf(w, line, fmt.Sprintf("%#x", uint64(r.Addr)), kind)
+		fmt.Fprintf(w, line, fmt.Sprintf("%#x", uint64(r.Addr)), kind, r.exitsColumn())
 		if live {
 			fmt.Fprintf(w, "%-5s  %-*s  ", r.Flags, ops, strings.Join(r.Ops, ","))
 		}
@@ -211,6 +243,9 @@ func sitesText(w io.Writer, rows []siteRow, live bool) {
 		}
 		if r.Reason != "" {
 			fmt.Fprintf(w, "  (not traceable: %s)", r.Reason)
+		}
+		if r.ExitsReason != "" {
+			fmt.Fprintf(w, "  (entry only: %s)", r.ExitsReason)
 		}
 		fmt.Fprintln(w)
 	}
