@@ -6,20 +6,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"nopal/internal/analyze"
-	"nopal/internal/ftrace"
-	"nopal/trace"
 )
 
 type replayFlags struct {
-	input  string
-	filter filterFlags
-	tid    tidFlag
-	format string
+	input   string
+	sel     selectFlags
+	flat    bool
+	noPager bool
+	format  string
 }
 
 func newReplay(a *app) *cobra.Command {
@@ -27,45 +25,44 @@ func newReplay(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "replay [-i FILE] [FLAGS]",
 		Short: "Show the events of a recording",
-		Long: `replay shows the calls of a recording in the order of time over all threads, indented by depth. Where calls were lost
-because the buffer was full, a line says how many. A recording whose end is missing is shown as far as it goes.
+		Long: `replay shows the calls of a recording in the order of time over all threads. Where calls were lost because the buffer was
+full, a line says how many. A recording whose end is missing is shown as far as it goes.
+
+A recording of entries and exits (record --graph) is shown as a tree of calls with their durations, as the kernel's function graph
+tracer does: f() { ... } with the duration at its end, and f(); for a call that made no other. A separator shows where the events of
+another thread begin. Durations above 10 us are marked with +, above 100 us with !, above 1 ms with #, above 10 ms with *, above
+100 ms with @, and above 1 s with $. An exit that was not recorded and follows from a later event says so: /* f, inferred */.
+--flat writes a line for each event instead. A recording of entries alone is shown as a line for each call, indented by depth.
+
+Filters: -F shows the functions that match and all that they call, -N leaves out those that match and all that they call, -D counts
+levels from the functions of -F, or from the outermost calls. With entries alone, -F and -N are about the functions only. -t hides
+calls that are shorter, but not the longer calls around them. -r takes the times as they are printed (-r 1234.5~1234.75), or with a
+unit the time since the first event (-r 10ms~1.5s); either side may be missing.
+
+On a terminal the output goes through $PAGER, or less.
 
 With --format=jsonl each event is a JSON object on a line of its own:
   {"type":"entry","time":ns,"pid":n,"tid":n,"name":"f","object":"path","addr":"0x…","depth":n}
+  {"type":"exit", as above ,"duration":ns}
   {"type":"lost","count":n,"tid":n}
-with "regs" and "stack" in an entry where they were recorded. FORMAT.md describes them.`,
-		Example: `  nopal replay | less
-  nopal replay -i server.data -F 'http_*' --tid 1234
-  nopal replay --format=jsonl | jq -r .name | sort | uniq -c | sort -rn | head`,
+  {"type":"mark","text":"…"}
+with "inferred":true in an exit that was not recorded, and "regs" and "stack" in an entry where they were. FORMAT.md describes them.`,
+		Example: `  nopal replay
+  nopal replay -t 1ms                           what takes longer than 1 ms, and who called it
+  nopal replay -F 'http_*' -D 3 --tid 1234      requests of one thread, three levels deep
+  nopal replay -r 2s~2.5s --flat                half a second, an event a line
+  nopal replay --format=jsonl | jq -r 'select(.type=="entry").name' | sort | uniq -c | sort -rn | head`,
 		Args: inputOnly,
 		RunE: func(c *cobra.Command, _ []string) error { return a.replay(c, f) },
 	}
 	addInput(c, &f.input)
-	f.filter.add(c, "show")
-	c.Flags().Var(&f.tid, "tid", "show only the thread with this id")
+	f.sel.add(c, "show")
+	f.sel.addDepth(c)
+	f.sel.addRange(c)
+	c.Flags().BoolVar(&f.flat, "flat", false, "write a line for each event, not a tree of calls")
+	c.Flags().BoolVar(&f.noPager, "no-pager", false, "write to the terminal directly")
 	addFormat(c, &f.format, "text", "jsonl")
 	return c
-}
-
-// tidFlag is the id of a thread, or of none.
-type tidFlag uint32
-
-func (f *tidFlag) String() string {
-	if *f == 0 {
-		return ""
-	}
-	return strconv.FormatUint(uint64(*f), 10)
-}
-
-func (f *tidFlag) Type() string { return "tid" }
-
-func (f *tidFlag) Set(s string) error {
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err != nil || n == 0 {
-		return fmt.Errorf("a thread id is a number above 0 (`nopal info` lists them)")
-	}
-	*f = tidFlag(n)
-	return nil
 }
 
 func addInput(c *cobra.Command, input *string) {
@@ -95,7 +92,7 @@ func openInput(path string) (io.ReadCloser, error) {
 }
 
 func (a *app) replay(c *cobra.Command, f *replayFlags) (err error) {
-	filter, err := f.filter.compile(c)
+	sel, err := f.sel.compile(c)
 	if err != nil {
 		return err
 	}
@@ -104,26 +101,30 @@ func (a *app) replay(c *cobra.Command, f *replayFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	o := analyze.Options{TID: uint32(f.tid), Format: analyze.Format(f.format), Color: a.useColor()}
-	if filter != nil {
-		o.Filter = filter
+	o := analyze.Options{Selection: sel.Selection, Format: analyze.Format(f.format), Flat: f.flat, Color: a.useColor()}
+	out := a.startPager(f.noPager)
+	sum, err := analyze.Replay(in, out, o)
+	// The pager has the terminal until it ends.
+	if perr := out.Close(); err == nil {
+		err = perr
 	}
-	sum, err := analyze.Replay(in, a.stdout, o)
 	if err != nil {
 		return inputError(f.input, err)
 	}
 	a.warnTruncated(f.input, sum.Truncated)
-	if sum.Lost > 0 {
-		a.warn("%s lost while recording: a larger --buffer, or a filter, helps", plural(sum.Lost, "event"))
-	}
-	if err := checkRecorded(filter, sum.Recording); err != nil {
+	a.warnLost(sum.Lost)
+	if err := sel.check(sum.Recording); err != nil {
 		return err
 	}
 	switch {
+	case sum.Events == 0 && len(sum.Recording.Profiles()) > 0:
+		a.warn("%s is a profile and has no events: `nopal report` shows it", f.input)
 	case sum.Events == 0:
 		a.warn("%s has no events", f.input)
 	case sum.Shown == 0:
 		a.warn("%s, none of them selected", plural(sum.Events, "event"))
+	case !sum.Recording.HasExits() && sel.MinTime > 0:
+		a.warn("-t selects nothing here: without exits (`nopal record --graph`) no duration is known")
 	}
 	return nil
 }
@@ -147,19 +148,8 @@ func (a *app) warnTruncated(path string, truncated bool) {
 	}
 }
 
-// checkRecorded finds patterns that fit no function of the recording. One that fits a function which was never called is no mistake.
-func checkRecorded(filter *ftrace.Filter, rec *trace.Recording) error {
-	if len(filter.Unmatched()) == 0 {
-		return nil
+func (a *app) warnLost(lost uint64) {
+	if lost > 0 {
+		a.warn("%s lost while recording: a larger --buffer, or a filter, helps", plural(lost, "event"))
 	}
-	for f := range analyze.Functions(rec) {
-		filter.Match(f.Raw, f.Demangled, f.Object)
-	}
-	return filter.Check(func(yield func(ftrace.Candidate) bool) {
-		for f := range analyze.Functions(rec) {
-			if !yield(ftrace.Candidate(f)) {
-				return
-			}
-		}
-	})
 }

@@ -28,7 +28,7 @@ options   regs=true
 lasted    1.12s; ended because the command ended
 events    8
 lost      16
-file      1488 bytes, complete
+file      1504 bytes, complete
 
 EVENTS  FUNCTIONS  CALLED  BUILD-ID  OBJECT
 6       6          6       0123abcd  /bin/prog
@@ -58,7 +58,7 @@ BLOCKS  BYTES  TYPE
 1       32     THREAD
 2       96     IMAGE
 2       256    FUNCS
-2       96     RANGE
+2       112    RANGE
 3       512    CHUNK
 2       48     ROUND
 1       40     LOST

@@ -27,7 +27,7 @@ func (v *jsonView) header(dst []byte) []byte { return dst }
 func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = append(dst, `{"type":"entry","time":`...)
 	dst = strconv.AppendInt(dst, ev.Time, 10)
-	dst = append(dst, v.tasks.of(ev.Task)...)
+	dst = v.tasks.of(ev.Task, dst)
 	dst = append(dst, s.json...)
 	dst = strconv.AppendUint(dst, ev.Addr, 16)
 	dst = append(dst, `","depth":`...)
@@ -75,6 +75,33 @@ func (v *jsonView) appendStack(dst []byte, ev *trace.Event) []byte {
 		dst = append(dst, '}')
 	}
 	return append(dst, ']')
+}
+
+func (v *jsonView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
+	dst = append(dst, `{"type":"exit","time":`...)
+	dst = strconv.AppendInt(dst, ev.Time, 10)
+	dst = v.tasks.of(ev.Task, dst)
+	dst = append(dst, s.json...)
+	dst = strconv.AppendUint(dst, ev.Addr, 16)
+	dst = append(dst, `","depth":`...)
+	dst = strconv.AppendUint(dst, uint64(ev.Depth), 10)
+	if ev.Duration >= 0 {
+		dst = append(dst, `,"duration":`...)
+		dst = strconv.AppendInt(dst, ev.Duration, 10)
+	}
+	if ev.Inferred {
+		dst = append(dst, `,"inferred":true`...)
+	}
+	return append(dst, "}\n"...)
+}
+
+func (v *jsonView) mark(dst []byte, ev *trace.Event) []byte {
+	dst = append(dst, `{"type":"mark","time":`...)
+	dst = strconv.AppendInt(dst, ev.Time, 10)
+	dst = v.tasks.of(ev.Task, dst)
+	dst = append(dst, `,"text":`...)
+	dst = appendJSON(dst, ev.Text)
+	return append(dst, "}\n"...)
 }
 
 func (v *jsonView) lost(dst []byte, ev *trace.Event) []byte {

@@ -29,15 +29,16 @@ func Demangle(raw string) string {
 
 // siteText is what is written for a site, made once.
 type siteText struct {
-	done  bool
-	shown bool
-	text  []byte // name and, for libraries, object
-	json  []byte // from the name to before the digits of the address
+	done bool
+	verdict
+	call string // what follows the text of a call: "()", or nothing after a C++ name with its parameters
+	text []byte // name and, for libraries, object
+	json []byte // from the name to before the digits of the address
 }
 
 // names keeps the texts of sites.
 type names struct {
-	filter  Matcher
+	sel     *Selection
 	sites   []siteText // by Site.ID
 	unknown siteText
 	plain   map[string]string // demangled names of callers
@@ -74,7 +75,7 @@ func (n *names) quoted(s string) []byte {
 	return q
 }
 
-func newNames(filter Matcher) *names { return &names{filter: filter} }
+func newNames(sel *Selection) *names { return &names{sel: sel} }
 
 func (n *names) site(s *trace.Site) *siteText {
 	if uint(s.ID) < uint(len(n.sites)) {
@@ -86,7 +87,7 @@ func (n *names) site(s *trace.Site) *siteText {
 }
 
 func (n *names) render(s *trace.Site) *siteText {
-	t := &n.unknown // for ID -1
+	t := &n.unknown // for IDs below 0, made anew each time
 	if s.ID >= 0 {
 		for len(n.sites) <= s.ID {
 			n.sites = append(n.sites, siteText{})
@@ -96,7 +97,10 @@ func (n *names) render(s *trace.Site) *siteText {
 	raw := s.Name()
 	name := Demangle(raw)
 	path := s.Object.Path
-	text := printable(name)
+	text, call := printable(name), "()"
+	if strings.HasSuffix(text, ")") {
+		call = ""
+	}
 	if base := filepath.Base(path); s.Func != nil && strings.Contains(base, ".so") {
 		text += " [" + printable(base) + "]"
 	}
@@ -106,10 +110,11 @@ func (n *names) render(s *trace.Site) *siteText {
 	js = appendJSON(js, path)
 	js = append(js, `,"addr":"0x`...)
 	*t = siteText{
-		done:  true,
-		shown: n.filter == nil || n.filter.Match(raw, name, path),
-		text:  []byte(text),
-		json:  js,
+		done:    true,
+		verdict: n.sel.verdict(raw, name, path),
+		call:    call,
+		text:    []byte(text),
+		json:    js,
 	}
 	return t
 }

@@ -32,16 +32,16 @@ type Matcher interface {
 
 // Options shape what Replay writes.
 type Options struct {
-	Filter Matcher // nil: all functions
-	TID    uint32  // 0: all threads
+	Selection
 	Format Format
+	Flat   bool // a line an event, not a tree of calls
 	Color  bool
 }
 
 // Summary is what Replay has seen, whether it was written or not.
 type Summary struct {
-	Events    uint64
-	Shown     uint64
+	Events    uint64 // entries, and exits that were recorded
+	Shown     uint64 // entries and exits that were written
 	Lost      uint64
 	Truncated bool // the recording lacks its end
 	Recording *trace.Recording
@@ -54,7 +54,9 @@ const flushAt = 64 << 10
 type view interface {
 	header(dst []byte) []byte
 	entry(dst []byte, s *siteText, ev *trace.Event) []byte
+	exit(dst []byte, s *siteText, ev *trace.Event) []byte
 	lost(dst []byte, ev *trace.Event) []byte
+	mark(dst []byte, ev *trace.Event) []byte
 }
 
 // WriteError is a failure to write, as opposed to one to read the recording.
@@ -65,58 +67,106 @@ func (e *WriteError) Error() string { return fmt.Sprintf("write events: %v", e.E
 // Unwrap returns the writer's error.
 func (e *WriteError) Unwrap() error { return e.Err }
 
+// player is a Replay that is going on.
+type player struct {
+	o     Options
+	names *names
+	view  view
+	pick  *picker // nil if all is selected
+	sum   Summary
+	buf   []byte
+}
+
 // Replay writes the events of a recording in the order of time. When the
 // recording is damaged, the events before the damage are written, and the
 // summary is valid along with the error.
 func Replay(r io.Reader, w io.Writer, o Options) (Summary, error) {
+	if o.Format != Text && o.Format != JSONL && o.Format != "" {
+		return Summary{}, fmt.Errorf("replay recording: unknown format %q", o.Format)
+	}
 	rd, err := trace.NewReader(r)
 	if err != nil {
 		return Summary{}, err
 	}
 	events := trace.NewEvents(rd)
-	sum := Summary{Recording: events.Recording()}
-	names := newNames(o.Filter)
-	var v view
-	switch o.Format {
-	case Text, "":
-		v = newTextView(names, o.Color)
-	case JSONL:
-		v = newJSONView(names)
-	default:
-		return sum, fmt.Errorf("replay recording: unknown format %q", o.Format)
-	}
-	buf := v.header(make([]byte, 0, flushAt+4096))
+	p := &player{o: o, buf: make([]byte, 0, flushAt+4096)}
+	p.sum.Recording = events.Recording()
 	for {
 		ev, rerr := events.Next()
-		if rerr != nil || len(buf) >= flushAt {
-			if _, err := w.Write(buf); err != nil {
-				return sum, &WriteError{err}
+		if p.view == nil {
+			p.begin()
+		}
+		if rerr == nil {
+			p.event(ev)
+		} else if p.pick != nil {
+			p.pick.end()
+		}
+		if rerr != nil || len(p.buf) >= flushAt {
+			if _, err := w.Write(p.buf); err != nil {
+				return p.sum, &WriteError{err}
 			}
-			buf = buf[:0]
+			p.buf = p.buf[:0]
 		}
 		if rerr != nil {
-			sum.Truncated = rd.Truncated()
+			p.sum.Truncated = rd.Truncated()
 			if errors.Is(rerr, io.EOF) {
 				rerr = nil
 			}
-			return sum, rerr
+			return p.sum, rerr
 		}
-		if ev.Kind == trace.LostCount {
-			sum.Lost += ev.Count
-			if o.TID == 0 || o.TID == ev.Task.TID {
-				buf = v.lost(buf, ev)
-			}
-			continue
-		}
-		sum.Events++
-		if o.TID != 0 && o.TID != ev.Task.TID {
-			continue
-		}
-		s := names.site(ev.Site)
-		if !s.shown {
-			continue
-		}
-		sum.Shown++
-		buf = v.entry(buf, s, ev)
+	}
+}
+
+// begin chooses the view. Whether there are exits is known when the first
+// event is: ranges come before what lies in them.
+func (p *player) begin() {
+	exits := p.sum.Recording.HasExits()
+	p.names = newNames(&p.o.Selection)
+	tree := false
+	switch {
+	case p.o.Format == JSONL:
+		p.view = newJSONView(p.names)
+	case !exits:
+		v := newTextView(p.names, p.o.Color)
+		p.view = &v
+	case p.o.Flat:
+		p.view = &flatView{newTextView(p.names, p.o.Color)}
+	default:
+		p.view, tree = &treeView{textView: newTextView(p.names, p.o.Color)}, true
+	}
+	p.buf = p.view.header(p.buf)
+	s := &p.o.Selection
+	if s.nested() || s.TID != 0 || s.MinTime > 0 || s.Range != (Range{}) {
+		p.pick = newPicker(s, p.names, exits, p.write)
+		p.pick.rebase, p.pick.join, p.pick.minimum = tree, tree && (s.nested() || s.MinTime > 0), s.MinTime
+	}
+}
+
+func (p *player) event(ev *trace.Event) {
+	switch {
+	case ev.Kind == trace.LostCount:
+		p.sum.Lost += ev.Count
+	case ev.Kind == trace.Entry, ev.Kind == trace.FuncExit && !ev.Inferred:
+		p.sum.Events++
+	}
+	if p.pick != nil {
+		p.pick.event(ev)
+		return
+	}
+	p.write(ev)
+}
+
+func (p *player) write(ev *trace.Event) {
+	switch ev.Kind {
+	case trace.Entry:
+		p.sum.Shown++
+		p.buf = p.view.entry(p.buf, p.names.site(ev.Site), ev)
+	case trace.FuncExit:
+		p.sum.Shown++
+		p.buf = p.view.exit(p.buf, p.names.site(ev.Site), ev)
+	case trace.LostCount:
+		p.buf = p.view.lost(p.buf, ev)
+	case trace.MarkText:
+		p.buf = p.view.mark(p.buf, ev)
 	}
 }

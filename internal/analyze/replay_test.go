@@ -177,10 +177,10 @@ func (f matchFunc) Match(raw, demangled, object string) bool { return f(raw, dem
 
 func TestSelection(t *testing.T) {
 	seen := map[string]int{}
-	got, sum := replay(t, sample(t), Options{Format: JSONL, TID: 100, Filter: matchFunc(func(raw, demangled, object string) bool {
+	got, sum := replay(t, sample(t), Options{Format: JSONL, Selection: Selection{TID: 100, Only: matchFunc(func(raw, demangled, object string) bool {
 		seen[demangled]++
 		return object == "/lib/libx.so.1" && demangled == "xcall" || raw == "main"
-	})})
+	})}})
 	if n := strings.Count(got, "\n"); n != 2 || sum.Shown != 2 || sum.Events != 8 {
 		t.Errorf("%d lines, summary %+v:\n%s", n, sum, got)
 	}

@@ -30,17 +30,19 @@ var regNames = func() (n [trace.NumRegs]string) {
 
 // textView writes a line an event, as ftrace does, indented by depth.
 type textView struct {
-	names  *names
-	tasks  prefixes
-	color  bool
-	second int64 // the second that clock shows
-	clock  []byte
+	names    *names
+	tasks    prefixes
+	switched prefixes
+	color    bool
+	second   int64 // the second that clock shows
+	clock    []byte
 }
 
-func newTextView(n *names, color bool) *textView {
-	v := &textView{names: n, color: color, second: -1 << 62}
+func newTextView(n *names, color bool) textView {
+	v := textView{names: n, color: color, second: -1 << 62}
+	v.switched.make = func(t *trace.Task) []byte { return []byte(taskLabel(t)) }
 	v.tasks.make = func(t *trace.Task) []byte {
-		s := printable(t.Name) + "-" + strconv.FormatUint(uint64(t.TID), 10)
+		s := taskLabel(t)
 		p := []byte(spaces[:max(0, 23-len(s))] + s)
 		if color {
 			p = append([]byte(colorDim), p...)
@@ -56,7 +58,7 @@ func (v *textView) header(dst []byte) []byte {
 
 // prefix appends task and time.
 func (v *textView) prefix(dst []byte, ev *trace.Event) []byte {
-	dst = append(dst, v.tasks.of(ev.Task)...)
+	dst = v.tasks.of(ev.Task, dst)
 	us := ev.Time / 1000
 	if us < 0 {
 		us = 0 // before the machine was started
@@ -95,6 +97,43 @@ func (v *textView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = indent(dst, ev.Depth)
 	dst = append(dst, s.text...)
 	dst = append(dst, '\n')
+	if ev.Regs != nil || ev.Stack != nil {
+		dst = v.extras(dst, ev)
+	}
+	return dst
+}
+
+// exit is not called for recordings of entries alone.
+func (v *textView) exit(dst []byte, _ *siteText, _ *trace.Event) []byte { return dst }
+
+// dim and plain switch colours where there are any.
+func (v *textView) dim(dst []byte) []byte {
+	if v.color {
+		dst = append(dst, colorDim...)
+	}
+	return dst
+}
+
+func (v *textView) plain(dst []byte) []byte {
+	if v.color {
+		dst = append(dst, colorName...)
+	}
+	return dst
+}
+
+// mark writes what happened to the recording while it was made.
+func (v *textView) mark(dst []byte, ev *trace.Event) []byte {
+	dst = v.prefix(dst, ev)
+	dst = v.dim(dst)
+	dst = append(dst, "/* "...)
+	dst = append(dst, printable(ev.Text)...)
+	dst = append(dst, " */"...)
+	dst = v.plain(dst)
+	return append(dst, '\n')
+}
+
+// extras writes the registers and the stack of an entry.
+func (v *textView) extras(dst []byte, ev *trace.Event) []byte {
 	if ev.Regs != nil {
 		dst = appendRegs(dst, ev.Regs)
 	}
@@ -169,11 +208,12 @@ type prefixes struct {
 	all  map[*trace.Task][]byte
 }
 
-func (p *prefixes) of(t *trace.Task) []byte {
+// of appends what is written of t.
+func (p *prefixes) of(t *trace.Task, dst []byte) []byte {
 	if t != p.last {
 		p.find(t)
 	}
-	return p.text
+	return append(dst, p.text...)
 }
 
 func (p *prefixes) find(t *trace.Task) {

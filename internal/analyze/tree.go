@@ -1,0 +1,218 @@
+package analyze
+
+import (
+	"math"
+	"strconv"
+
+	"nopal/trace"
+)
+
+// durationWidth is that of a duration in text: a mark, a number and its unit.
+const durationWidth = 17
+
+// durationMarks are those of the kernel's function graph tracer
+// (trace_print_graph_duration), for durations above so many ns.
+var durationMarks = []struct {
+	above int64
+	mark  byte
+	color string
+}{
+	{1_000_000_000, '$', "\x1b[1;31m"},
+	{100_000_000, '@', "\x1b[31m"},
+	{10_000_000, '*', "\x1b[31m"},
+	{1_000_000, '#', "\x1b[33m"},
+	{100_000, '!', "\x1b[33m"},
+	{10_000, '+', ""},
+	{math.MinInt64, ' ', ""},
+}
+
+// appendDuration writes a duration in microseconds, as the kernel does, with
+// a mark that makes the long ones stand out.
+func appendDuration(dst []byte, ns int64, color bool) []byte {
+	if ns < 10_000 && ns >= 0 {
+		// Most calls are short.
+		us, rest := uint32(ns)/1000, uint32(ns)%1000
+		dst = append(dst, "         0.000 us"...)
+		p := dst[len(dst)-durationWidth:]
+		p[9], p[11], p[12], p[13] = byte('0'+us), byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10)
+		return dst
+	}
+	i := 0
+	for ns <= durationMarks[i].above {
+		i++
+	}
+	m := &durationMarks[i]
+	color = color && m.color != ""
+	if color {
+		dst = append(dst, m.color...)
+	}
+	// The digits from the right; int64 has 19, and the point is one.
+	var digits [24]byte
+	n := len(digits)
+	for k, u := 0, uint64(max(ns, 0)); k < 4 || u > 0; k++ {
+		if k == 3 {
+			n--
+			digits[n] = '.'
+		}
+		n--
+		digits[n] = byte('0' + u%10)
+		u /= 10
+	}
+	dst = append(dst, m.mark)
+	number := digits[n:]
+	dst = append(dst, spaces[:max(0, durationWidth-4-len(number))]...)
+	dst = append(dst, number...)
+	dst = append(dst, " us"...)
+	if color {
+		dst = append(dst, colorName...)
+	}
+	return dst
+}
+
+// treeView writes the calls of each thread as a program of nested blocks, as
+// the kernel's function graph tracer does.
+type treeView struct {
+	textView
+	current *trace.Task
+}
+
+func (v *treeView) header(dst []byte) []byte {
+	return append(dst, "#              TASK-TID        SECONDS             DURATION  |  FUNCTION\n"...)
+}
+
+// taskChange separates what one thread did from what another does.
+func (v *treeView) taskChange(dst []byte, t *trace.Task) []byte {
+	if last := v.current; last != nil && (last.TID != t.TID || last.Program != t.Program) {
+		const line = " ------------------------------------------\n"
+		dst = v.dim(dst)
+		dst = append(dst, line...)
+		dst = append(dst, ' ')
+		dst = v.switched.of(last, dst)
+		dst = append(dst, "  =>  "...)
+		dst = v.switched.of(t, dst)
+		dst = append(dst, '\n')
+		dst = append(dst, line...)
+		dst = v.plain(dst)
+	}
+	v.current = t
+	return dst
+}
+
+func (v *treeView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
+	if ev.Task != v.current {
+		dst = v.taskChange(dst, ev.Task)
+	}
+	dst = v.prefix(dst, ev)
+	if ev.Leaf {
+		dst = appendDuration(dst, ev.Duration, v.color)
+	} else {
+		dst = append(dst, spaces[:durationWidth]...)
+	}
+	dst = append(dst, "  |  "...)
+	dst = indent(dst, ev.Depth)
+	dst = append(dst, s.text...)
+	dst = append(dst, s.call...)
+	switch {
+	case !ev.Leaf:
+		dst = append(dst, " {\n"...)
+	case ev.Inferred:
+		dst = append(dst, ';')
+		dst = v.comment(dst, "inferred", "")
+	default:
+		dst = append(dst, ";\n"...)
+	}
+	if ev.Regs != nil || ev.Stack != nil {
+		dst = v.extras(dst, ev)
+	}
+	return dst
+}
+
+func (v *treeView) lost(dst []byte, ev *trace.Event) []byte {
+	return v.textView.lost(v.taskChange(dst, ev.Task), ev)
+}
+
+func (v *treeView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
+	if ev.Leaf {
+		return dst // a line with its entry
+	}
+	if ev.Task != v.current {
+		dst = v.taskChange(dst, ev.Task)
+	}
+	dst = v.prefix(dst, ev)
+	dst = v.duration(dst, ev)
+	dst = append(dst, "  |  "...)
+	dst = indent(dst, ev.Depth)
+	dst = append(dst, '}')
+	return v.comment(dst, string(s.text), exitNote(ev))
+}
+
+// exitNote is what is to be known about the time of an exit.
+func exitNote(ev *trace.Event) string {
+	switch {
+	case ev.Inferred:
+		return "inferred"
+	case ev.Duration < 0:
+		return "entry not recorded"
+	}
+	return ""
+}
+
+// duration writes that of an exit.
+func (v *textView) duration(dst []byte, ev *trace.Event) []byte {
+	if ev.Duration < 0 {
+		return append(dst, spaces[:durationWidth]...)
+	}
+	return appendDuration(dst, ev.Duration, v.color)
+}
+
+// comment ends a line with one or two remarks.
+func (v *textView) comment(dst []byte, first, second string) []byte {
+	dst = append(dst, ' ')
+	dst = v.dim(dst)
+	dst = append(dst, "/* "...)
+	dst = append(dst, first...)
+	if second != "" {
+		dst = append(dst, ", "...)
+		dst = append(dst, second...)
+	}
+	dst = append(dst, " */"...)
+	dst = v.plain(dst)
+	return append(dst, '\n')
+}
+
+// flatView writes a line an event, of recordings with exits.
+type flatView struct{ textView }
+
+func (v *flatView) header(dst []byte) []byte {
+	return append(dst, "#              TASK-TID        SECONDS             DURATION      FUNCTION\n"...)
+}
+
+func (v *flatView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
+	dst = v.prefix(dst, ev)
+	dst = append(dst, spaces[:durationWidth]...)
+	dst = append(dst, "  -> "...)
+	dst = indent(dst, ev.Depth)
+	dst = append(dst, s.text...)
+	dst = append(dst, '\n')
+	if ev.Regs != nil || ev.Stack != nil {
+		dst = v.extras(dst, ev)
+	}
+	return dst
+}
+
+func (v *flatView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
+	dst = v.prefix(dst, ev)
+	dst = v.duration(dst, ev)
+	dst = append(dst, "  <- "...)
+	dst = indent(dst, ev.Depth)
+	dst = append(dst, s.text...)
+	if note := exitNote(ev); note != "" {
+		return v.comment(dst, note, "")
+	}
+	return append(dst, '\n')
+}
+
+// taskLabel is a thread as it is shown.
+func taskLabel(t *trace.Task) string {
+	return printable(t.Name) + "-" + strconv.FormatUint(uint64(t.TID), 10)
+}
