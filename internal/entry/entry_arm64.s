@@ -29,6 +29,7 @@
 
 #include "textflag.h"
 #include "go_asm.h"
+#include "record_arm64.h"
 
 // Instructions that Go's assembler has no name for.
 #define XPACLRI WORD $0xd50320ff // strip the PAC from x30; a NOP before ARMv8.3
@@ -36,12 +37,6 @@
 #define COPY_PAIR LDP.P 16(R6), (R7, R8); STP.P (R7, R8), 16(R23)
 
 #define LITERALS WORD $0; WORD $0; WORD $0; WORD $0
-
-#define FRAME_RECORDS \
-	STP.W (R29, R9), -16(RSP)  \ // record of the caller
-	MOVD  RSP, R29             \
-	STP.W (R29, R30), -16(RSP) \ // record of the traced function
-	MOVD  RSP, R29
 
 // func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, reserve, dlHook, literals, end uint64)
 //
@@ -390,7 +385,8 @@ walkDone:
 	B    recordRegs
 
 // reserve: a place for a record of R0 words in the calling thread's stream.
-// In: R0 = words (1 .. 200), x29 = the traced function's frame record.
+// In: R0 = words (1 .. 200), x29 = the traced function's frame record. 0 words: only
+//   the thread's slot is found, or claimed; R1 = its address.
 // Out: R1 = address or 0 (not recorded; counted where it has to be),
 //   R2 = time, R3 = address of the TIME word to store last, or 0, R4 = that word.
 // Clobbers R1-R17. R0 is kept. Stack: 16 bytes.
@@ -422,7 +418,9 @@ haveHome:
 	CBNZ R17, probe
 
 found:
+	MOVD R15, R1
 	MOVD (RSP), R0
+	CBZ  R0, reserveDone
 	MRS  CNTVCT_EL0, R2
 	LSR  $const_TimeBits, R2, R6                      // R6 = time's high part
 	LDXP (R15), (R3, R4)

@@ -108,8 +108,10 @@ type Control struct {
 	WaitTicks uint64 // how long the loader's thread waits for nopal, counter ticks
 	StackLow  uint64 // the main thread's stack, and its end
 	StackHigh uint64
-	_         [ControlSize - 10*8]byte
+	_         [ControlSize - 12*8]byte
 	// What shadow stacks and profiles need (shadow_arm64.s, profile_arm64.s).
+	MaxDepth  uint64 // how deep calls are recorded, counted from the thread's first function
+	Depth     uint64 // and counted from where recording begins
 	Stacks    uint64 // the threads' shadow stacks
 	Base      uint64 // state of a thread that is in no traced function
 	Threshold uint64 // ticks: shorter calls are not recorded
@@ -226,7 +228,7 @@ type Literals struct {
 	Reserved uint64
 	Record   uint64
 	Reserve  uint64 // address of reserve, for other blocks
-	_        uint64
+	Stacks   uint64 // the threads' shadow stacks
 }
 
 // SizeofLiterals is their size in bytes.
