@@ -128,6 +128,12 @@ type process struct {
 // start starts a program; the test's end kills it if it is still there.
 func start(t *testing.T, argv ...string) *process {
 	t.Helper()
+	return startWith(t, func(*process) {}, argv...)
+}
+
+// startWith is start after something has been done to the command.
+func startWith(t *testing.T, change func(*process), argv ...string) *process {
+	t.Helper()
 	p := &process{Cmd: exec.Command(argv[0], argv[1:]...), out: new(lockedBuffer), errs: new(lockedBuffer), done: make(chan error, 1)}
 	p.Stdout, p.Stderr = p.out, p.errs
 	p.WaitDelay = 5 * time.Second
@@ -136,6 +142,7 @@ func start(t *testing.T, argv ...string) *process {
 		t.Fatal(err)
 	}
 	p.stdin = in
+	change(p)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

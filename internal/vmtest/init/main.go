@@ -135,6 +135,7 @@ func prepare() error {
 		{"devpts", "/dev/pts", ""},
 		{"tmpfs", "/dev/shm", ""},
 		{"tmpfs", "/tmp", ""},
+		{"tmpfs", "/run", "mode=755"},
 	}
 	for _, m := range mounts {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {

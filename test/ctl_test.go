@@ -1,0 +1,215 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nopal/internal/session"
+)
+
+// steps is programs/steps.c, which makes as many rounds of calls as it is told to.
+type steps struct {
+	*process
+	total int
+}
+
+func startSteps(t *testing.T, args ...string) *steps {
+	t.Helper()
+	return &steps{process: startReady(t, append([]string{fixture(t, "steps")}, args...)...)}
+}
+
+// do makes the program do n rounds, and waits for it.
+func (s *steps) do(t *testing.T, n int) {
+	t.Helper()
+	s.total += n
+	if _, err := fmt.Fprintln(s.stdin, n); err != nil {
+		t.Fatal(err)
+	}
+	s.waitFor(t, fmt.Sprintf("rounds %d\n", s.total))
+}
+
+// rounds wants a recording with so many whole rounds of steps, and what was lost with them.
+func rounds(t *testing.T, file string, n int) {
+	t.Helper()
+	r := count(t, file)
+	if r.lost != 0 || r.calls[who{"s1", 0}] != uint64(n) || r.calls[who{"s2", 0}] != uint64(2*n) || r.calls[who{"s3", 0}] != uint64(4*n) {
+		t.Errorf("%s: s1 %d, s2 %d, s3 %d, lost %d: want %d rounds", filepath.Base(file),
+			r.calls[who{"s1", 0}], r.calls[who{"s2", 0}], r.calls[who{"s3", 0}], r.lost, n)
+	}
+}
+
+// recorder is a nopal that records a running process.
+type recorder struct {
+	*process
+	target, file string
+}
+
+// startRecorder attaches, and returns when the recording can be controlled.
+func startRecorder(t *testing.T, pid string, options ...string) *recorder {
+	t.Helper()
+	r := &recorder{target: pid, file: t.TempDir() + "/nopal.data"}
+	r.process = start(t, append([]string{nopalBin(t), "record", "-p", pid, "-o", r.file}, options...)...)
+	eventually(t, "a recording that answers", func() bool {
+		return nopal(t, "ctl", "-p", pid, "status").ok()
+	})
+	return r
+}
+
+// ctl controls the recording.
+func (r *recorder) ctl(t *testing.T, args ...string) string {
+	t.Helper()
+	return nopalOK(t, append([]string{"ctl", "-p", r.target}, args...)...).stdout
+}
+
+func (r *recorder) status(t *testing.T) session.RecordingStatus {
+	t.Helper()
+	var s session.RecordingStatus
+	if err := json.Unmarshal([]byte(r.ctl(t, "status", "--format=json")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// stop ends the recording through its socket.
+func (r *recorder) stop(t *testing.T) {
+	t.Helper()
+	r.ctl(t, "stop")
+	// When ctl returns the recording is complete.
+	count(t, r.file)
+	if o := r.wait(t); !o.ok() || !strings.Contains(o.stderr, "stopped by ctl") {
+		t.Errorf("the recording ends with status %#x\n%s", o.status, o.stderr)
+	}
+	clean(t, r.target)
+	if left, err := filepath.Glob("/run/nopal/*"); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestCtlStatusAndStop(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "-F", "s*", "--overwrite")
+	p.do(t, 100)
+	s := r.status(t)
+	if s.Nopal != r.Process.Pid || !s.Tracing || s.Lost != 0 || s.Output != r.file || time.Since(s.Started) > time.Hour ||
+		len(s.Filters) != 1 || len(s.Processes) != 1 || strings.Join(s.Modes, " ") != "overwrite" {
+		t.Errorf("status is %+v", s)
+	}
+	if q := s.Processes[0]; fmt.Sprint(q.PID) != p.pid() || q.Command != "steps" || q.Sites < 4 || q.Armed != 3 || q.Prepared < 3 ||
+		q.PagesUsed == 0 || q.Pages == 0 {
+		t.Errorf("status of the process is %+v", q)
+	}
+	text := r.ctl(t, "status")
+	for _, want := range []string{"tracing", r.file, "3 armed", p.pid(), "overwrite", "s*"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	r.stop(t)
+	rounds(t, r.file, 100)
+	p.do(t, 1)
+	p.finish(t)
+}
+
+// What there is to control, and by whom.
+func TestCtlRefuses(t *testing.T) {
+	p := startSteps(t)
+	refused(t, nopal(t, "ctl", "-p", p.pid(), "status"), "not being recorded")
+	refused(t, nopal(t, "ctl", "-p", "4194303", "status"), "no such process")
+	r := startRecorder(t, p.pid())
+	other := startSteps(t)
+	refused(t, nopal(t, "ctl", "-p", other.pid(), "stop"), "not being recorded")
+	// Another user, whom the directory keeps out.
+	bin := "/tmp/nopal-of-others"
+	if b, err := os.ReadFile(nopalBin(t)); err != nil || os.WriteFile(bin, b, 0o755) != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(bin) })
+	o := runAs(t, 12345, bin, "ctl", "-p", p.pid(), "stop")
+	refused(t, o, "not being recorded")
+	if s := r.status(t); s.Nopal != r.Process.Pid {
+		t.Errorf("the recording is not what it was: %+v", s)
+	}
+	r.stop(t)
+	p.finish(t)
+	other.finish(t)
+}
+
+// Root finds a recording that a user makes, and only its user may control it else.
+func TestCtlOfUser(t *testing.T) {
+	const uid = 12345
+	bin := "/tmp/nopal-of-user"
+	if b, err := os.ReadFile(nopalBin(t)); err != nil || os.WriteFile(bin, b, 0o755) != nil {
+		t.Fatal(err)
+	}
+	prog := "/tmp/steps-of-user"
+	if b, err := os.ReadFile(fixture(t, "steps")); err != nil || os.WriteFile(prog, b, 0o755) != nil {
+		t.Fatal(err)
+	}
+	runtime, err := os.MkdirTemp("/tmp", "runtime")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		os.Remove(bin)
+		os.Remove(prog)
+		os.RemoveAll(runtime)
+	})
+	if err := os.Chown(runtime, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"XDG_RUNTIME_DIR=" + runtime, "PATH=" + os.Getenv("PATH")}
+	p := startAs(t, uid, env, prog)
+	p.waitFor(t, "ready")
+	rec := startAs(t, uid, env, bin, "record", "-p", p.pid(), "-o", runtime+"/nopal.data")
+	eventually(t, "a recording that root finds", func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
+	if o := startAs(t, uid, env, bin, "ctl", "-p", p.pid(), "status").wait(t); !o.ok() {
+		t.Errorf("the user is refused: %s", o.stderr)
+	}
+	refused(t, startAs(t, uid+1, env, bin, "ctl", "-p", p.pid(), "stop").wait(t), "not being recorded")
+	nopalOK(t, "ctl", "-p", p.pid(), "stop")
+	if o := rec.wait(t); !o.ok() {
+		t.Errorf("the recording ends with status %#x\n%s", o.status, o.stderr)
+	}
+	p.finish(t)
+}
+
+// startAs starts a program as another user.
+func startAs(t *testing.T, uid uint32, env []string, argv ...string) *process {
+	t.Helper()
+	return startWith(t, func(p *process) {
+		p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		p.Env, p.Dir = env, "/"
+	}, argv...)
+}
+
+func runAs(t *testing.T, uid uint32, argv ...string) outcome {
+	t.Helper()
+	return startAs(t, uid, nil, argv...).wait(t)
+}
+
+// A recording of a command is found under its children's pids, too, and stopping it leaves the command running.
+func TestCtlOfCommand(t *testing.T) {
+	file := t.TempDir() + "/nopal.data"
+	rec := start(t, nopalBin(t), "record", "-o", file, "--", "sh", "-c", "true; "+fixture(t, "steps")+"; exit 7")
+	rec.waitFor(t, "ready")
+	shell := childOf(t, rec.pid())
+	child := childOf(t, shell)
+	p := &steps{process: rec}
+	eventually(t, "a recording of the child", func() bool { return nopal(t, "ctl", "-p", child, "status").ok() })
+	p.do(t, 10)
+	nopalOK(t, "ctl", "-p", shell, "status")
+	nopalOK(t, "ctl", "-p", child, "stop")
+	p.do(t, 10)
+	if o := p.finish(t); o.status.ExitStatus() != 7 {
+		t.Errorf("nopal ends with status %#x, the command with 7\n%s", o.status, o.stderr)
+	}
+	rounds(t, file, 10)
+}

@@ -1,0 +1,109 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A snapshot is a complete recording of what has happened up to it, and the recording goes on.
+func TestSnapshot(t *testing.T) {
+	for _, options := range [][]string{nil, {"--overwrite"}} {
+		t.Run(fmt.Sprint(options), func(t *testing.T) {
+			p := startSteps(t)
+			r := startRecorder(t, p.pid(), append(options, "-F", "s*")...)
+			first, second := t.TempDir()+"/first", r.file+".snapshot-1"
+			p.do(t, 10)
+			r.ctl(t, "snapshot", "-o", first)
+			rounds(t, first, 10)
+			p.do(t, 200) // fills pages
+			r.ctl(t, "snapshot")
+			rounds(t, second, 210)
+			r.signal(t, syscall.SIGUSR2)
+			eventually(t, "a snapshot for the signal", func() bool {
+				return strings.Contains(r.errs.String(), "snapshot written to "+r.file+".snapshot-2")
+			})
+			p.do(t, 1)
+			refused(t, nopal(t, "ctl", "-p", p.pid(), "snapshot", "-o", r.file), "the recording itself")
+			refused(t, nopal(t, "ctl", "-p", p.pid(), "snapshot", "-o", "/nowhere/at/all"), "no such file")
+			r.stop(t)
+			rounds(t, first, 10)
+			rounds(t, second, 210)
+			rounds(t, r.file+".snapshot-2", 210)
+			rounds(t, r.file, 211)
+			p.finish(t)
+		})
+	}
+}
+
+// A snapshot of a full ring has the newest events and the number of all others.
+func TestSnapshotOfFullRing(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "-F", "s*", "--overwrite", "--buffer", "256k")
+	last := uint64(0)
+	for n := range 3 {
+		p.do(t, 20000)
+		file := filepath.Join(t.TempDir(), "snapshot")
+		r.ctl(t, "snapshot", "-o", file)
+		got := count(t, file)
+		if want := uint64(p.total * 7); got.events+got.lost != want || got.events < 10000 || got.lost < last {
+			t.Errorf("snapshot %d: %d events + %d lost, want %d", n, got.events, got.lost, want)
+		}
+		last = got.lost
+	}
+	r.stop(t)
+	got := count(t, r.file)
+	if want := uint64(p.total * 7); got.events+got.lost != want || got.events < 10000 {
+		t.Errorf("%d events + %d lost, want %d", got.events, got.lost, want)
+	}
+	p.finish(t)
+}
+
+// When the target dies the recording has its last events, up to the last instruction.
+func TestFlightRecorder(t *testing.T) {
+	for _, how := range []string{"SIGSEGV", "SIGKILL", "SIGKILL in the middle"} {
+		t.Run(how, func(t *testing.T) {
+			p := startSteps(t)
+			r := startRecorder(t, p.pid(), "-F", "s*", "--overwrite", "--buffer", "256k")
+			p.do(t, 30000)
+			want := uint64(7 * p.total)
+			switch how {
+			case "SIGSEGV":
+				if _, err := fmt.Fprintln(p.stdin, "crash"); err != nil {
+					t.Fatal(err)
+				}
+				want += 3 // s1, s2, s3
+			case "SIGKILL":
+				p.signal(t, syscall.SIGKILL)
+			default:
+				if _, err := fmt.Fprintln(p.stdin, 1000000000); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "more events", func() bool { s := r.status(t); return s.Events+s.Lost > 2*want })
+				p.signal(t, syscall.SIGKILL)
+				want = 0
+			}
+			if o := p.wait(t); !o.status.Signaled() {
+				t.Errorf("the target ends with status %#x", o.status)
+			}
+			if o := r.wait(t); !o.ok() {
+				t.Errorf("nopal ends with status %#x\n%s", o.status, o.stderr)
+			}
+			got := count(t, r.file)
+			if got.events < 10000 || want != 0 && got.events+got.lost != want {
+				t.Errorf("%d events + %d lost, want %d", got.events, got.lost, want)
+			}
+			if how == "SIGSEGV" {
+				var last event
+				replay(t, r.file, func(e event) bool { last = e; return false })
+				if last.Name != "s3" {
+					t.Errorf("the last event is of %q, want s3", last.Name)
+				}
+			}
+		})
+	}
+}
