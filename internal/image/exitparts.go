@@ -6,42 +6,118 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"nopal/internal/arch/arm64"
 )
 
-// coldPart is code that the compiler moved out of a function because it is
-// seldom run. It has a symbol of its own, foo.cold.
+// coldPart is code that may have been moved out of a function because it is
+// seldom run: it has a symbol of its own, foo.cold, or, in a stripped object, call
+// frame information of its own and no site.
 type coldPart struct {
 	start, end uint64
-	fn         int    // its symbol, in Funcs
-	owner      uint64 // the entry of the function that it is part of; 0: none known
-	shared     bool   // several functions branch to it, or it to them
+	name       string
+	framed     bool // it cannot be a function: its name or its frame says so
+	called     bool // by bl: it is a function
+	in         []int
+	back       []int // sites it leads back into the middle of, or that catch exceptions in it
 }
 
-// coldParts finds the cold parts and whose they are: a function's that branches
-// into it, or that it branches back into the middle of. Where there is no such
-// branch (it is entered by exceptions alone), the name decides.
-func (im *Image) coldParts(c *code) []coldPart {
-	traced := make(map[int]bool)
-	var cold []coldPart
-	for i, f := range im.funcs {
-		if isCold(f.Name) && f.Size != 0 {
-			cold = append(cold, coldPart{start: f.Addr, end: f.Addr + f.Size, fn: i})
+// owners gives the sites whose function the part belongs to. A part that only
+// somebody branches to may as well be a function that is called last.
+func (p *coldPart) owners() []int {
+	switch {
+	case len(p.back) > 0:
+		return append(slices.Clone(p.back), p.in...)
+	case p.framed && !p.called:
+		return p.in
+	}
+	return nil
+}
+
+// ownedPart is a part with one of its owners.
+type ownedPart struct {
+	site, part int
+	shared     bool
+}
+
+// findParts finds the cold parts and whose they are.
+func (x *exitIndex) findParts() {
+	x.candidates()
+	if len(x.cold) == 0 {
+		return
+	}
+	x.followBranches()
+	x.followPads()
+	for i := range x.cold {
+		owners := x.cold[i].owners()
+		slices.Sort(owners)
+		owners = slices.Compact(owners)
+		for _, site := range owners {
+			x.owned = append(x.owned, ownedPart{site, i, len(owners) > 1})
 		}
 	}
-	if len(cold) == 0 {
-		return nil
-	}
+	slices.SortFunc(x.owned, func(a, b ownedPart) int {
+		return cmp.Or(cmp.Compare(a.site, b.site), cmp.Compare(a.part, b.part))
+	})
+}
+
+// candidates lists what may be a cold part, by address.
+func (x *exitIndex) candidates() {
+	im := x.im
+	siteAt := make(map[uint64]bool, len(im.sites))
+	inRange := make([]bool, len(x.frames.ranges))
 	for _, s := range im.sites {
-		traced[s.Func] = true
+		siteAt[s.Entry] = true
+		if i, ok := x.frames.at(bodyOf(s)); ok {
+			inRange[i] = true
+		}
 	}
-	cold = slices.DeleteFunc(cold, func(p coldPart) bool { return traced[p.fn] })
-	for _, p := range c.parts {
+	named := make(map[uint64]bool)
+	for _, f := range im.funcs {
+		named[f.Addr] = true
+		if isCold(f.Name) && f.Size != 0 && !siteAt[f.Addr] && f.Addr+f.Size > f.Addr {
+			x.cold = append(x.cold, coldPart{start: f.Addr, end: f.Addr + f.Size, name: f.Name, framed: true})
+		}
+	}
+	for i, r := range x.frames.ranges {
+		if inRange[i] || named[r.start] || !x.code.contains(r.start) {
+			continue
+		}
+		x.cold = append(x.cold, coldPart{start: r.start, end: r.end, framed: r.framed, name: fmt.Sprintf("code at %#x", r.start)})
+	}
+	slices.SortFunc(x.cold, func(a, b coldPart) int { return cmp.Compare(a.start, b.start) })
+	x.cold = slices.CompactFunc(x.cold, func(a, b coldPart) bool { return b.start < a.end })
+}
+
+// bodyOf gives the first instruction behind the patch area of a site.
+func bodyOf(s Site) uint64 { return s.Addr + 2*arm64.InsnSize }
+
+// coldAt gives the cold part that an address lies in.
+func (x *exitIndex) coldAt(va uint64) *coldPart {
+	i := sort.Search(len(x.cold), func(i int) bool { return x.cold[i].end > va })
+	if i < len(x.cold) && x.cold[i].start <= va {
+		return &x.cold[i]
+	}
+	return nil
+}
+
+// siteOf gives the site whose function an address lies in.
+func (x *exitIndex) siteOf(va uint64) (int, bool) {
+	sites := x.im.sites
+	i := sort.Search(len(sites), func(i int) bool { return sites[i].Entry > va }) - 1
+	if i < 0 {
+		return 0, false
+	}
+	end, _ := x.end(sites[i])
+	return i, va < end
+}
+
+// followBranches looks at all direct branches and calls of the object.
+func (x *exitIndex) followBranches() {
+	for _, p := range x.code.parts {
 		for off := 0; off+arm64.InsnSize <= len(p.data); off += arm64.InsnSize {
 			insn := binary.LittleEndian.Uint32(p.data[off:])
-			if insn>>26&7 != 0b101 || arm64.Classify(insn) == arm64.KindBL {
+			if insn>>26&7 != 0b101 {
 				continue
 			}
 			from := p.va + uint64(off)
@@ -49,67 +125,63 @@ func (im *Image) coldParts(c *code) []coldPart {
 			if !ok {
 				continue
 			}
-			if at, ok := coldAt(cold, to); ok {
-				im.claim(&cold[at], from)
-			}
-			if at, ok := coldAt(cold, from); ok {
-				if fn, ok := im.FuncAt(to); ok && im.funcs[fn].Addr != to {
-					im.claim(&cold[at], to)
+			source, target := x.coldAt(from), x.coldAt(to)
+			switch {
+			case source == target: // both nil, mostly
+			case target != nil && arm64.Classify(insn) == arm64.KindBL:
+				target.called = target.called || to == target.start
+			case target != nil:
+				if site, ok := x.siteOf(from); ok && source == nil {
+					target.in = appendNew(target.in, site)
+				}
+			case arm64.Classify(insn) != arm64.KindBL:
+				if site, ok := x.siteOf(to); ok && to >= bodyOf(x.im.sites[site]) {
+					source.back = appendNew(source.back, site)
 				}
 			}
 		}
 	}
-	im.claimByName(cold)
-	return cold
 }
 
-// coldAt gives the cold part that an address lies in.
-func coldAt(cold []coldPart, va uint64) (int, bool) {
-	i := sort.Search(len(cold), func(i int) bool { return cold[i].end > va })
-	return i, i < len(cold) && cold[i].start <= va
-}
-
-// claim gives a cold part to the function that va lies in.
-func (im *Image) claim(part *coldPart, va uint64) {
-	fn, ok := im.FuncAt(va)
-	if !ok || isCold(im.funcs[fn].Name) {
-		return
-	}
-	entry := im.funcs[fn].Addr
-	part.shared = part.shared || part.owner != 0 && part.owner != entry
-	part.owner = entry
-}
-
-func (im *Image) claimByName(cold []coldPart) {
-	open := make(map[string][]int)
-	for i, p := range cold {
-		if p.owner == 0 {
-			base, _, _ := strings.Cut(im.funcs[p.fn].Name, ".cold")
-			open[base] = append(open[base], i)
+// followPads looks at the landing pads of all functions.
+func (x *exitIndex) followPads() {
+	var pads []uint64
+	for _, r := range x.frames.ranges {
+		if r.lsda == 0 {
+			continue
+		}
+		site, ok := x.siteOf(r.start)
+		if !ok || x.coldAt(r.start) != nil {
+			continue
+		}
+		pads = x.frames.pads(r, pads[:0])
+		for _, pad := range pads {
+			if part := x.coldAt(pad); part != nil {
+				part.back = appendNew(part.back, site)
+			}
 		}
 	}
-	if len(open) == 0 {
-		return
+}
+
+// appendNew keeps a list of a few different numbers: more than two say no more
+// than two.
+func appendNew(list []int, n int) []int {
+	if slices.Contains(list, n) || len(list) > 2 {
+		return list
 	}
-	for _, f := range im.funcs {
-		for _, i := range open[f.Name] {
-			cold[i].shared = cold[i].owner != 0 // two functions of one name
-			cold[i].owner = f.Addr
-		}
-	}
+	return append(list, n)
 }
 
 // addCold adds the cold parts of a site's function to its code.
-func (x *exitIndex) addCold(s Site) (reason string) {
-	for _, p := range x.cold {
-		if p.owner != s.Entry {
-			continue
-		}
-		if p.shared {
-			return fmt.Sprintf("it shares %s with another function", x.im.funcs[p.fn].Name)
+func (x *exitIndex) addCold(site int) (reason string) {
+	i := sort.Search(len(x.owned), func(i int) bool { return x.owned[i].site >= site })
+	for ; i < len(x.owned) && x.owned[i].site == site; i++ {
+		p := &x.cold[x.owned[i].part]
+		if x.owned[i].shared {
+			return fmt.Sprintf("it shares %s with another function", p.name)
 		}
 		if !x.addPart(p.start, p.end) {
-			return fmt.Sprintf("%s reaches beyond the code", x.im.funcs[p.fn].Name)
+			return fmt.Sprintf("%s reaches beyond the code", p.name)
 		}
 	}
 	return ""

@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"sort"
 
 	"nopal/internal/arch/arm64"
 )
@@ -25,13 +26,16 @@ type exitIndex struct {
 	err    error
 	code   *code
 	marks  mappings
-	cold   []coldPart
+	frames *frames
+	cold   []coldPart  // by address
+	owned  []ownedPart // by site
 	finder arm64.ExitFinder
 	taken  []uint64 // addresses in the code that data holds; sorted
 	looked bool     // at the data
 	found  []Exits
 	done   []bool
 	parts  []arm64.Part
+	pads   []uint64
 }
 
 // Exits gives the exits of the function of a site, by its index in Sites. The
@@ -46,7 +50,7 @@ func (im *Image) Exits(site int) Exits {
 		return Exits{Reason: fmt.Sprintf("cannot read its code: %v", x.err)}
 	}
 	if !x.done[site] {
-		x.found[site] = x.find(im.sites[site])
+		x.found[site] = x.find(site)
 		x.done[site] = true
 	}
 	return x.found[site]
@@ -63,13 +67,15 @@ func newExitIndex(im *Image) *exitIndex {
 		return x
 	}
 	x.marks = im.mappings(x.code)
-	x.cold = im.coldParts(x.code)
+	x.frames = readFrames(f)
+	x.findParts()
 	x.found = make([]Exits, len(im.sites))
 	x.done = make([]bool, len(im.sites))
 	return x
 }
 
-func (x *exitIndex) find(s Site) Exits {
+func (x *exitIndex) find(site int) Exits {
+	s := x.im.sites[site]
 	if s.Reason != "" {
 		return Exits{Reason: "it cannot be traced: " + s.Reason}
 	}
@@ -81,19 +87,26 @@ func (x *exitIndex) find(s Site) Exits {
 	if !x.addPart(s.Entry, end) {
 		return Exits{Reason: "its symbol reaches beyond the code"}
 	}
-	if reason := x.addCold(s); reason != "" {
+	if reason := x.addCold(site); reason != "" {
 		return Exits{Reason: reason}
 	}
 	body := arm64.Body{
 		Parts:  x.parts,
 		Entry:  s.Entry,
-		Start:  s.Addr + 2*arm64.InsnSize,
+		Start:  bodyOf(s),
 		Mapped: true,
 		Data:   x.marks.data,
 		Taken:  x.isTaken,
 	}
 	for _, p := range x.parts {
 		body.Mapped = body.Mapped && x.marks.cover(x.code, p.VA)
+	}
+	if !body.Mapped {
+		x.pads = x.pads[:0]
+		for _, p := range x.parts {
+			x.addPads(p)
+		}
+		body.Pads = x.pads
 	}
 	var e Exits
 	e.List, e.Reason = x.finder.Find(&body)
@@ -110,8 +123,19 @@ func (x *exitIndex) addPart(start, end uint64) bool {
 	return true
 }
 
-// end gives where the function of a site ends: where its symbol says, or else at
-// the next thing that is known to begin.
+// addPads adds the landing pads of a part's call frame information.
+func (x *exitIndex) addPads(p arm64.Part) {
+	end := p.VA + uint64(len(p.Code))
+	i := sort.Search(len(x.frames.ranges), func(i int) bool { return x.frames.ranges[i].end > p.VA })
+	for ; i < len(x.frames.ranges) && x.frames.ranges[i].start < end; i++ {
+		if r := x.frames.ranges[i]; r.lsda != 0 {
+			x.pads = x.frames.pads(r, x.pads)
+		}
+	}
+}
+
+// end gives where the function of a site ends: where its symbol or its call frame
+// information says, or else at the next thing that is known to begin.
 func (x *exitIndex) end(s Site) (end uint64, reason string) {
 	next := x.next(s)
 	if s.Func >= 0 {
@@ -123,10 +147,12 @@ func (x *exitIndex) end(s Site) (end uint64, reason string) {
 			return end, ""
 		}
 	}
-	if s.Func >= 0 && s.Func+1 < len(x.im.funcs) {
-		next = min(next, x.im.funcs[s.Func+1].Addr)
-	} else if i, ok := x.im.FuncAt(s.Entry); ok && i+1 < len(x.im.funcs) {
-		next = min(next, x.im.funcs[i+1].Addr)
+	if i, ok := x.frames.at(bodyOf(s)); ok && x.frames.ranges[i].end <= next {
+		return x.frames.ranges[i].end, ""
+	}
+	i := sort.Search(len(x.im.funcs), func(i int) bool { return x.im.funcs[i].Addr > s.Entry })
+	if i < len(x.im.funcs) {
+		next = min(next, x.im.funcs[i].Addr)
 	}
 	return next, ""
 }
