@@ -95,15 +95,13 @@ func (r *Record) SetExits(exits []Exit) { r.exits = exits }
 // Exits returns them.
 func (r *Record) Exits() []Exit { return r.exits }
 
-// LayoutStubs gives each exit of the records that are wanted a place for its stub and
-// returns the bytes that all take.
+// LayoutStubs gives each exit of the records a place for its stub and returns the
+// bytes that all take. Those of records that are not wanted are not written, but stay
+// free for them.
 func (o *Object) LayoutStubs() uint64 {
 	at := uint32(0)
 	for i := range o.Records {
 		r := &o.Records[i]
-		if !o.Wants(r) {
-			continue
-		}
 		ret := ^uint32(0)
 		for j := range r.exits {
 			e := &r.exits[j]
@@ -127,32 +125,39 @@ func (o *Object) LayoutStubs() uint64 {
 }
 
 // Wants reports whether a record is to be prepared.
-func (o *Object) Wants(r *Record) bool { return r.ops != 0 || o.PrepareAll && r.Reason == "" }
+func (o *Object) Wants(r *Record) bool { return r.Wanted() || o.PrepareAll && r.Reason == "" }
 
-// Stubs makes the code that LayoutStubs has laid out, for o.StubsAt, with each stub
-// switched on where its record will be armed. literal is the word that a function's
-// exits are to load. A function one of whose exits cannot be moved into its stub is
-// entry-only from then on.
-func (t *Table) Stubs(o *Object, size uint64, literal func(r *Record) uint64) []byte {
-	code := make([]byte, size)
+// Stubs makes the stubs of the records that are to be prepared and are not yet, for
+// o.StubsAt, each switched on where its record will be armed. code is as large as
+// LayoutStubs says; each stub that is written there is passed to wrote, if not nil.
+// literal is the word that a function's exits are to load. A function one of whose
+// exits cannot be moved into its stub is entry-only from then on.
+func (t *Table) Stubs(o *Object, code []byte, literal func(r *Record) uint64, wrote func(off, size uint32)) {
 	for i := range o.Records {
 		r := &o.Records[i]
-		if !r.stubs {
+		if !r.stubs || r.prepared || !o.Wants(r) {
 			continue
 		}
 		word := literal(r)
 		on := t.target(o, r, true) != 0
 		for j := range r.exits {
-			if err := o.stub(code, &r.exits[j], word, on); err != nil {
+			e := &r.exits[j]
+			if err := o.stub(code, e, word, on); err != nil {
 				r.exits, r.stubs = nil, false
 				break
 			}
+			if wrote != nil {
+				wrote(e.stub, stubSize)
+				if e.pushed() {
+					wrote(e.stub+stubSize, stubSizePushed-stubSize)
+				}
+			}
 		}
+		r.exitsTo = 0
 		if on && r.stubs {
 			r.exitsTo = o.Trampolines.ExitRet
 		}
 	}
-	return code
 }
 
 // stub writes one.

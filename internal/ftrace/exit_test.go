@@ -45,7 +45,8 @@ func withExits(t *testing.T) (*text, *text, *Object, *Table) {
 	if want := uint64(4*stubSize + stubSizePushed); size != want {
 		t.Fatalf("stubs take %d bytes, want %d: returns share one", size, want)
 	}
-	stubs := &text{base: o.StubsAt, code: table.Stubs(o, size, func(*Record) uint64 { return 0x1234567890abcdef })}
+	stubs := &text{base: o.StubsAt, code: make([]byte, size)}
+	table.Stubs(o, stubs.code, func(*Record) uint64 { return 0x1234567890abcdef }, nil)
 	return m, stubs, o, table
 }
 

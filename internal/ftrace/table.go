@@ -14,7 +14,8 @@ type Record struct {
 	Reason   string // why it cannot be traced; "" if it can
 	ops      opsSet
 	prepared bool   // slot 1 saves the link register, exits go to their stubs
-	stubs    bool   // its exits have stubs
+	stubs    bool   // its exits have places for stubs
+	override int8   // 1: armed whatever ops want, -1: disarmed
 	target   uint64 // what slot 2 calls; 0: nothing
 	exits    []Exit
 	exitsTo  uint64 // Trampolines.ExitRet of those that the stubs go to; 0: switched off
@@ -23,8 +24,8 @@ type Record struct {
 // Armed reports whether the site calls anything, and what.
 func (r *Record) Armed() (target uint64, ok bool) { return r.target, r.target != 0 }
 
-// Wanted reports whether any ops wants the site.
-func (r *Record) Wanted() bool { return r.ops != 0 }
+// Wanted reports whether the site is to call anything.
+func (r *Record) Wanted() bool { return (r.ops != 0 || r.override > 0) && r.override >= 0 }
 
 // Prepared reports whether slot 1 is written.
 func (r *Record) Prepared() bool { return r.prepared }
@@ -76,11 +77,19 @@ type Table struct {
 	ops     [MaxOps]*Ops
 	inUse   opsSet
 	off     bool // nothing is to be armed
+	// What was armed or disarmed by name, the last decides.
+	overrides []override
+}
+
+type override struct {
+	name  string
+	match func(raw, demangled, object string) bool
+	on    bool
 }
 
 // Clone returns a table with the same ops and copies of the objects, by the originals.
 func (t *Table) Clone() (*Table, map[*Object]*Object) {
-	c := &Table{ops: t.ops, inUse: t.inUse, off: t.off}
+	c := &Table{ops: t.ops, inUse: t.inUse, off: t.off, overrides: slices.Clone(t.overrides)}
 	copies := make(map[*Object]*Object, len(t.Objects))
 	for _, o := range t.Objects {
 		copies[o] = o.Clone()
@@ -98,6 +107,9 @@ func (t *Table) Add(o *Object) int {
 			t.mark(o, slot)
 		}
 	}
+	for _, v := range t.overrides {
+		v.apply(o)
+	}
 	n := 0
 	for i := range o.Records {
 		if o.Records[i].Wanted() {
@@ -105,6 +117,51 @@ func (t *Table) Add(o *Object) int {
 		}
 	}
 	return n
+}
+
+// Override arms or disarms the functions that match selects, whatever ops want, in
+// the objects of the table and those added later. name tells what it is from others:
+// the last of a name counts. It returns how many functions it selects.
+func (t *Table) Override(name string, on bool, match func(raw, demangled, object string) bool) int {
+	t.overrides = slices.DeleteFunc(t.overrides, func(v override) bool { return v.name == name })
+	v := override{name, match, on}
+	t.overrides = append(t.overrides, v)
+	n := 0
+	for _, o := range t.Objects {
+		n += v.apply(o)
+	}
+	return n
+}
+
+func (v *override) apply(o *Object) int {
+	n := 0
+	for i := range o.Records {
+		r := &o.Records[i]
+		if r.Reason != "" {
+			continue
+		}
+		raw, demangled := o.Names.SiteNames(r.Site)
+		if !v.match(raw, demangled, o.Path) {
+			continue
+		}
+		n++
+		r.override = -1
+		if v.on {
+			r.override = 1
+		}
+	}
+	return n
+}
+
+// Reset unregisters all ops and forgets the overrides. Sites change with the next
+// [Table.Update].
+func (t *Table) Reset() {
+	t.ops, t.inUse, t.overrides = [MaxOps]*Ops{}, 0, nil
+	for _, o := range t.Objects {
+		for i := range o.Records {
+			o.Records[i].ops, o.Records[i].override = 0, 0
+		}
+	}
 }
 
 // SetOff says whether everything is to be disarmed, with the next [Table.Update].
@@ -122,10 +179,14 @@ func (t *Table) Remove(o *Object) {
 
 // target is what a record's site should call, when it is prepared or if it were.
 func (t *Table) target(o *Object, r *Record, prepared bool) uint64 {
-	if r.ops == 0 || t.off || !prepared {
+	if !r.Wanted() || t.off || !prepared {
 		return 0
 	}
-	switch f := t.flags(r.ops); {
+	set := r.ops
+	if set == 0 {
+		set = 1 // armed by name: as the first ops does it
+	}
+	switch f := t.flags(set); {
 	case f&FlagTrigger != 0:
 		return o.Trigger
 	case f&FlagNot != 0:
@@ -153,7 +214,7 @@ func (t *Table) Prepare(text arm64.Text, o *Object) (refused []error) {
 		}
 		if err := arm64.InitNop(text, r.Addr); err != nil {
 			r.Reason = err.Error()
-			r.ops = 0
+			r.ops, r.override = 0, 0
 			refused = append(refused, fmt.Errorf("prepare %s in %s: %w", o.Name(r), o.Path, err))
 			continue
 		}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -46,14 +47,15 @@ func (r *recorder) ops() []*ftrace.Ops {
 	return []*ftrace.Ops{op, root, not}
 }
 
-// planExits finds the exits of the functions of o that are wanted.
+// planExits finds the exits of the functions of o: of all, since what is not wanted
+// now may be armed later.
 func (t *target) planExits(o *object) {
 	if !t.rec.exits() {
 		return
 	}
 	for i := range o.traced.Records {
 		r := &o.traced.Records[i]
-		if !o.traced.Wants(r) {
+		if r.Reason != "" {
 			continue
 		}
 		found := o.im.Exits(r.Site)
@@ -124,14 +126,41 @@ func (t *target) writeStubs(o *object) error {
 	if o.island == 0 || o.stubs == 0 {
 		return nil
 	}
-	code := t.table.Stubs(o.traced, o.stubs, func(r *ftrace.Record) uint64 { return t.exitLiteral(o, r) })
-	if _, err := t.mem.WriteAt(code, int64(o.traced.StubsAt)); err != nil {
-		if !t.attached {
-			return fmt.Errorf("write stubs at %#x: %w", o.traced.StubsAt, err)
+	for i := range o.traced.Records {
+		if o.traced.Records[i].Prepared() {
+			return t.addStubs(o)
 		}
-		if _, err := t.p.WriteAt(code, int64(o.traced.StubsAt)); err != nil {
-			return fmt.Errorf("write stubs at %#x: %w", o.traced.StubsAt, err)
+	}
+	code := make([]byte, o.stubs)
+	t.table.Stubs(o.traced, code, func(r *ftrace.Record) uint64 { return t.exitLiteral(o, r) }, nil)
+	// Where nothing is written no memory is taken.
+	const page = 4096
+	zero := make([]byte, page)
+	for at := 0; at < len(code); {
+		end := at
+		for ; end < len(code); end = min(end+page, len(code)) {
+			if next := min(end+page, len(code)); bytes.Equal(code[end:next], zero[:next-end]) {
+				break
+			}
 		}
+		if end > at {
+			if err := t.writeIsland(o.traced.StubsAt+uint64(at), code[at:end]); err != nil {
+				return err
+			}
+		}
+		at = end + page
+	}
+	return nil
+}
+
+// writeIsland writes code that nobody runs yet.
+func (t *target) writeIsland(addr uint64, code []byte) error {
+	_, err := t.mem.WriteAt(code, int64(addr))
+	if err != nil && t.attached {
+		_, err = t.p.WriteAt(code, int64(addr))
+	}
+	if err != nil {
+		return fmt.Errorf("write stubs at %#x: %w", addr, err)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ type recorder struct {
 	candidates []*object // all that was offered to the filter
 	sites      int       // that can be traced, in all of them
 	some       bool      // the filter has let through any
+	off        bool      // nothing is to be armed: switched off while it runs
 	warnings   []string
 }
 

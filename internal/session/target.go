@@ -71,6 +71,7 @@ func newTarget(rec *recorder, pid int, mem *tracee.Memory) (*target, error) {
 	if id, err := tracee.NSTid(pid, pid); err == nil {
 		t.nested = id != uint32(pid)
 	}
+	t.table.SetOff(rec.off)
 	for _, op := range rec.ops() {
 		if _, err := t.table.Register(op); err != nil {
 			return nil, err
