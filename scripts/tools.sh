@@ -22,6 +22,7 @@ need objdump binutils
 need clang clang
 need ld.lld lld
 need llvm-mc llvm
+need protoc protobuf-compiler
 if [ "$(uname -m)" != aarch64 ]; then
 	need qemu-system-aarch64 qemu-system-arm
 	need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu

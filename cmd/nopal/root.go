@@ -143,6 +143,8 @@ each function. nopal turns them into a call, and back.`,
 	root.AddCommand(
 		newRecord(a),
 		newReplay(a),
+		newReport(a),
+		newExport(a),
 		newInfo(a),
 		newSites(a),
 		newCtl(a),

@@ -1,0 +1,104 @@
+package export
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+type chromeEvent struct {
+	Ph, Name, Cat, S string
+	PID, TID         int
+	TS               json.Number
+	Dur              *float64
+	Args             map[string]any
+}
+
+func parseChrome(t testing.TB, js []byte) []chromeEvent {
+	t.Helper()
+	validate(t, "chrome.schema.json", js)
+	var file struct{ TraceEvents []chromeEvent }
+	check(t, json.Unmarshal(js, &file))
+	return file.TraceEvents
+}
+
+func TestChrome(t *testing.T) {
+	js, sum := export(t, sample(t), Options{Format: Chrome})
+	if sum.Lost != 7 || !sum.Graph || sum.Truncated {
+		t.Errorf("%+v", sum)
+	}
+	golden(t, "sample.chrome.json", js)
+	balanced(t, spansOfChrome(t, parseChrome(t, js)))
+}
+
+// spansOfChrome turns events into those that balanced checks.
+func spansOfChrome(t testing.TB, events []chromeEvent) []span {
+	t.Helper()
+	var list []span
+	for _, e := range events {
+		if e.Ph == "M" || e.Ph == "i" {
+			continue
+		}
+		ns := int64(0)
+		whole, frac, ok := strings.Cut(e.TS.String(), ".")
+		if !ok || len(frac) != 3 {
+			t.Fatalf("time %s has no three decimals", e.TS)
+		}
+		for _, c := range whole + frac {
+			ns = 10*ns + int64(c-'0')
+		}
+		s := span{thread: e.TID, at: ns, name: e.Name, end: e.Ph == "E"}
+		list = append(list, s)
+		if e.Ph == "X" {
+			s.at, s.end = s.at+int64(*e.Dur*1000+0.5), true
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func TestChromeEntries(t *testing.T) {
+	js, sum := export(t, entries(t), Options{Format: Chrome})
+	if sum.Graph || sum.Events != 7 {
+		t.Errorf("%+v", sum)
+	}
+	n := 0
+	for _, e := range parseChrome(t, js) {
+		if e.Ph == "i" && e.S == "t" {
+			n++
+		}
+	}
+	if n != 7 {
+		t.Errorf("%d instant events, want 7:\n%s", n, js)
+	}
+}
+
+func TestChromeFilter(t *testing.T) {
+	js, sum := export(t, sample(t), Options{Format: Chrome, Filter: not{"foo::bar(int)", "leaf"}, TID: 100})
+	if sum.Shown >= sum.Events {
+		t.Errorf("%+v", sum)
+	}
+	var names []string
+	for _, e := range parseChrome(t, js) {
+		if e.Ph == "B" || e.Ph == "X" {
+			names = append(names, e.Name)
+		}
+	}
+	if got, want := strings.Join(names, " "), "main foo::bar tail odd;\"\uFFFD\uFFFD"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestChromeTimes(t *testing.T) {
+	c := &chrome{millis: -1}
+	for ns, want := range map[int64]string{
+		-1: "0.000", 0: "0.000", 1: "0.001", 999: "0.999", 1000: "1.000", 12_345: "12.345", 999_999: "999.999",
+		1_000_000: "1000.000", 1_000_001: "1000.001", 1_999_999: "1999.999", 123_456_789_012_345: "123456789012.345",
+	} {
+		for range 2 { // with and without what is kept from the last
+			if got := string(c.time(nil, ns)); got != want {
+				t.Errorf("%d ns: %s, want %s", ns, got, want)
+			}
+		}
+	}
+}
