@@ -142,6 +142,118 @@ func TestCtlRefuses(t *testing.T) {
 	other.finish(t)
 }
 
+// While it is off nothing is recorded, and nothing is lost by switching; the recording says when that was.
+func TestCtlOnOff(t *testing.T) {
+	for _, options := range [][]string{{"-F", "s*"}, {"--regs"}, {"--overwrite"}, {"--graph"}} {
+		t.Run(fmt.Sprint(options), func(t *testing.T) {
+			p := startSteps(t)
+			r := startRecorder(t, p.pid(), options...)
+			all := r.status(t).Processes[0].Armed
+			want := 0
+			for range 3 {
+				p.do(t, 10)
+				want += 10
+				r.ctl(t, "off")
+				if s := r.status(t); s.Tracing || s.Processes[0].Armed != 0 {
+					t.Errorf("switched off: %+v", s)
+				}
+				p.do(t, 1000)
+				r.ctl(t, "on")
+				if s := r.status(t); !s.Tracing || s.Processes[0].Armed != all {
+					t.Errorf("switched on: %+v", s)
+				}
+			}
+			p.do(t, 1)
+			if text := r.ctl(t, "on"); !strings.Contains(text, "already") {
+				t.Errorf("switched on twice: %s", text)
+			}
+			r.stop(t)
+			rounds(t, r.file, want+1)
+			p.do(t, 1)
+			p.finish(t)
+			if got := marks(t, r.file); got != strings.Repeat("tracing switched off\ntracing switched on\n", 3) {
+				t.Errorf("the recording says:\n%s", got)
+			}
+		})
+	}
+}
+
+// marks are what a recording says that was done to it.
+func marks(t *testing.T, file string) string {
+	t.Helper()
+	var texts strings.Builder
+	for line := range strings.Lines(nopalOK(t, "replay", "-i", file, "--format=jsonl").stdout) {
+		var m struct{ Type, Text string }
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Type == "mark" {
+			texts.WriteString(m.Text + "\n")
+		}
+	}
+	return texts.String()
+}
+
+// calls wants numbers of calls of s1, s2 and s3.
+func calls(t *testing.T, file string, want ...uint64) {
+	t.Helper()
+	r := count(t, file)
+	for i, n := range want {
+		if name := fmt.Sprintf("s%d", i+1); r.calls[who{name, 0}] != n {
+			t.Errorf("%d calls of %s, want %d", r.calls[who{name, 0}], name, n)
+		}
+	}
+}
+
+func TestCtlArm(t *testing.T) {
+	for _, options := range [][]string{{"-F", "s3"}, {"-F", "s3", "--prepare-all"}, {"--graph"}} {
+		t.Run(fmt.Sprint(options), func(t *testing.T) {
+			p := startSteps(t)
+			r := startRecorder(t, p.pid(), options...)
+			if options[0] != "-F" {
+				r.ctl(t, "disarm", "[!s]*", "s[12]")
+			}
+			p.do(t, 10)
+			r.ctl(t, "arm", "s1")
+			p.do(t, 10)
+			r.ctl(t, "disarm", "s3")
+			p.do(t, 10)
+			r.ctl(t, "arm", "s2", "steps:s[3-9]")
+			p.do(t, 10)
+			if s := r.status(t); s.Processes[0].Armed != 3 || len(s.Filters) < 4 {
+				t.Errorf("all armed again: %+v", s)
+			}
+			refused(t, nopal(t, "ctl", "-p", p.pid(), "arm", "nosuch"), "nosuch")
+			refused(t, nopal(t, "ctl", "-p", p.pid(), "arm", "[z"), "[z")
+			r.stop(t)
+			calls(t, r.file, 30, 20, 120)
+			p.do(t, 1)
+			p.finish(t)
+		})
+	}
+}
+
+func TestCtlFilter(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "-F", "s3")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-F", "s*", "-N", "s3")
+	p.do(t, 10)
+	r.ctl(t, "arm", "s3")
+	r.ctl(t, "filter", "-F", "s2")
+	p.do(t, 10)
+	refused(t, nopal(t, "ctl", "-p", p.pid(), "filter", "-F", "s22"), "s2")
+	if s := r.status(t); s.Processes[0].Armed != 1 || len(s.Filters) != 1 || s.Filters[0] != "s2" {
+		t.Errorf("only s2: %+v", s)
+	}
+	r.ctl(t, "filter", "-F", "*")
+	p.do(t, 1)
+	r.stop(t)
+	calls(t, r.file, 10+1, 20+20+2, 40+4)
+	p.do(t, 1)
+	p.finish(t)
+}
+
 // Root finds a recording that a user makes, and only its user may control it else.
 func TestCtlOfUser(t *testing.T) {
 	const uid = 12345

@@ -109,8 +109,9 @@ func newCtlArm(a *app, f *ctlFlags, action session.Action, short string) *cobra.
 	return &cobra.Command{
 		Use:   string(action) + " GLOB...",
 		Short: short,
-		Long: short + `: [object:]name, as -F of record has them. Functions that the recording was not prepared
-for (see --prepare-all of ` + "`nopal record`" + `) cannot be armed without stopping the process, and are named in an error.`,
+		Long: short + `: [object:]name, as -F of record has them. No thread is stopped for it. But functions that
+the recording left out from the start have to be prepared, for which the process stands still once, for a moment: with --prepare-all
+` + "`nopal record`" + ` has done that for all.`,
 		Example: "  nopal ctl -p 1234 " + string(action) + " 'lua_*'",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, globs []string) error {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -11,7 +12,7 @@ import (
 
 // answer does what a client asks for. It reports whether the recording is to end; the
 // client is answered when it has, then.
-func (s *session) answer(c controlCall) (stop bool) {
+func (s *session) answer(ctx context.Context, c controlCall) (stop bool) {
 	r := c.request
 	switch r.Action {
 	case ActionStatus:
@@ -32,7 +33,7 @@ func (s *session) answer(c controlCall) (stop bool) {
 		s.stopped = append(s.stopped, c)
 		return true
 	default:
-		message, err := s.steer(r)
+		message, err := s.steer(ctx, r)
 		c.reply <- replyOf(message, err)
 	}
 	return false
@@ -82,13 +83,15 @@ func (s *session) endControl(message string, err error) {
 func (s *session) recordingStatus() RecordingStatus {
 	stats := s.rec.w.Stats()
 	status := RecordingStatus{
-		Nopal: os.Getpid(), Started: s.rec.started, Output: s.rec.o.Output, Modes: s.modes(), Tracing: true,
+		Nopal: os.Getpid(), Started: s.rec.started, Output: s.rec.o.Output, Modes: s.modes(), Tracing: !s.rec.off,
 		Filters: []string{}, Events: stats.Events, Lost: stats.Lost, Bytes: stats.Bytes,
 		Processes: []ProcessStatus{},
 	}
 	for _, p := range s.rec.o.Filter.Patterns() {
 		status.Filters = append(status.Filters, p.String())
 	}
+	status.Filters = append(status.Filters, s.overrides...)
+	status.MinTime, status.Depth = int64(s.rec.o.Threshold), s.rec.o.Depth
 	for _, pid := range slices.Sorted(maps.Keys(s.targets)) {
 		t := s.targets[pid]
 		p := t.status()
@@ -107,7 +110,7 @@ func (s *session) modes() []string {
 	for _, m := range []struct {
 		name string
 		on   bool
-	}{{"regs", s.rec.o.Regs}, {"stack", s.rec.o.Stack}, {"overwrite", s.rec.o.Overwrite}} {
+	}{{"graph", s.rec.o.Graph}, {"profile", s.rec.o.Profile}, {"regs", s.rec.o.Regs}, {"stack", s.rec.o.Stack}, {"overwrite", s.rec.o.Overwrite}} {
 		if m.on {
 			modes = append(modes, m.name)
 		}

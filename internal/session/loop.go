@@ -46,6 +46,7 @@ type session struct {
 
 	control   *control       // nil: the recording cannot be controlled
 	stopped   []controlCall  // who asked for its end
+	overrides []string       // what was armed and disarmed by name, in words
 	snapshots int            // that were not given a name
 	copies    sync.WaitGroup // of the file, for snapshots
 
@@ -96,7 +97,7 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 				return "process ended", nil
 			}
 		case c := <-s.control.requests():
-			if s.answer(c) {
+			if s.answer(ctx, c) {
 				return "stopped by ctl", nil
 			}
 		case <-s.rec.o.Snapshots:
