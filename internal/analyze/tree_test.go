@@ -207,15 +207,6 @@ func simulated(t testing.TB, seed uint64, calls int) ([]byte, [][]*truth) {
 	return file.Bytes(), all
 }
 
-// walk visits calls, the outer ones first.
-func walk(list []*truth, visit func(*truth) (within bool)) {
-	for _, t := range list {
-		if visit(t) {
-			walk(t.children, visit)
-		}
-	}
-}
-
 // TestSelectionIsExact compares what is shown with what should be, for random programs.
 func TestSelectionIsExact(t *testing.T) {
 	names := []string{"main", "foo::bar(int)", "foo::bar", "tail\x1b[31m\"q\"", "lua_call", "f<int>"}
