@@ -157,6 +157,19 @@ func sameExits(t *testing.T, got recording, stdout string, prog string) {
 	}
 }
 
+// returned wants the exit of every call that returned to be recorded, once. Of programs whose stacks lie at the same
+// distance within 64 KiB it cannot be told which call it was.
+func returned(t *testing.T, got recording, stdout string, prog string) {
+	t.Helper()
+	left := truthOf(t, "left", stdout)
+	unproven := entryOnly(t, prog)
+	for _, w := range slices.SortedFunc(maps.Keys(truth(t, stdout)), byName) {
+		if n := got.ends.exits[w] + got.ends.orphans[w]; n != got.calls[w]-left[w] && !unproven[w.name] && w.tid == 0 {
+			t.Errorf("%s: %d exits recorded, of %d calls %d never returned", w.name, n, got.calls[w], left[w])
+		}
+	}
+}
+
 // balanced wants every call to have ended once, in whatever way.
 func balanced(t *testing.T, got recording) {
 	t.Helper()

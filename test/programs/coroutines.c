@@ -28,6 +28,7 @@ static void body(int i)
 	for (int k = 0; k < rounds; k++)
 		deeper(i, k % 4);
 	swapcontext(&ctx[i], &main_ctx);
+	KEEP_FRAME();
 }
 
 int main(int argc, char **argv)

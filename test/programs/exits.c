@@ -27,6 +27,7 @@ TRACED void point(void)
 {
 	__atomic_add_fetch(&spins, 1, __ATOMIC_RELAXED);
 	pthread_testcancel();
+	KEEP_FRAME();
 }
 
 static void *exiting(void *arg)

@@ -27,6 +27,7 @@ TRACED void escape(int sig)
 static void handler(int sig)
 {
 	escape(sig);
+	KEEP_FRAME();
 }
 
 TRACED void fault(int n)

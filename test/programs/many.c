@@ -4,11 +4,18 @@
  *
  *   many once          calls every function once and ends
  *   many gap           prints "gap NS" of the longest gap since the last line, for each line on stdin
+ *   many load N        N threads call all functions again and again and compare the result, until stdin
+ *                      ends; for each line on stdin it prints "stops S rounds R", where S is how often
+ *                      another thread, which waits in epoll_wait, was interrupted: once for each time that it
+ *                      was stopped, since there are no signals (signal(7))
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 #include "many.h"
@@ -35,6 +42,64 @@ static UNTRACED void *poll_clock(void *arg)
 	return arg;
 }
 
+static unsigned long stops, rounds, wrong, want;
+
+static unsigned long round_of_all(void)
+{
+	unsigned long x = 1;
+	for (unsigned long i = 0; i < many_count; i++)
+		x = many[i](x);
+	return x;
+}
+
+static UNTRACED void *load(void *arg)
+{
+	while (!stop) {
+		if (round_of_all() != want)
+			__atomic_add_fetch(&wrong, 1, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&rounds, 1, __ATOMIC_RELAXED);
+	}
+	return arg;
+}
+
+static UNTRACED void *be_stopped(void *arg)
+{
+	int fds[2];
+	struct epoll_event e = { .events = EPOLLIN };
+	if (pipe(fds))
+		exit(1);
+	int ep = epoll_create1(0);
+	epoll_ctl(ep, EPOLL_CTL_ADD, fds[0], &e);
+	for (;;) {
+		if (epoll_wait(ep, &e, 1, -1) < 0 && errno == EINTR)
+			__atomic_add_fetch(&stops, 1, __ATOMIC_RELAXED);
+	}
+	return arg;
+}
+
+static int under_load(int n)
+{
+	char c;
+	pthread_t t[64], waiter;
+	want = round_of_all();
+	pthread_create(&waiter, NULL, be_stopped, NULL);
+	for (int i = 0; i < n; i++)
+		pthread_create(&t[i], NULL, load, NULL);
+	puts("ready");
+	fflush(stdout);
+	while (read(0, &c, 1) == 1) {
+		if (c != '\n')
+			continue;
+		printf("stops %lu rounds %lu\n", stops, rounds);
+		fflush(stdout);
+	}
+	stop = 1;
+	for (int i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+	printf("load %s\n", wrong ? "WRONG" : "right");
+	return wrong != 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "gap")) {
@@ -54,6 +119,8 @@ int main(int argc, char **argv)
 		pthread_join(t, NULL);
 		return 0;
 	}
+	if (argc > 2 && !strcmp(argv[1], "load"))
+		return under_load(atoi(argv[2]) < 64 ? atoi(argv[2]) : 64);
 	unsigned long x = 1;
 	for (unsigned long i = 0; i < many_count; i++)
 		x = many[i](x);

@@ -69,6 +69,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 		escaped = escaped + 1;
 		h_escape();
 	}
+	KEEP_FRAME();
 }
 
 int main(int argc, char **argv)

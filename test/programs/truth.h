@@ -30,6 +30,9 @@
 /* OPAQUE makes the compiler forget what it knows of an integer, so that no call is merged, hoisted or made a loop. */
 #define OPAQUE(x) __asm__ volatile("" : "+r"(x)::"memory")
 
+/* KEEP_FRAME after a call at a function's end keeps it from being a tail call, after which the function is over. */
+#define KEEP_FRAME() __asm__ volatile("")
+
 #define CALLS(name, n) printf("calls %s %llu\n", name, (unsigned long long)(n))
 #define CALLS_VARY(name, n) printf("~calls %s %llu\n", name, (unsigned long long)(n))
 #define CALLS_TID(name, n, tid) printf("~calls %s %llu %d\n", name, (unsigned long long)(n), (int)(tid))

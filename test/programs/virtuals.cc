@@ -94,6 +94,9 @@ int main(int argc, char **argv)
 	CALLS("bottom", rounds);
 	LEFT("bottom", thrown);
 	CALLS("passing", rounds);
+#ifndef __OPTIMIZE__
+	LEFT("passing", thrown); // its call of bottom is no tail call
+#endif
 	CALLS("holding", rounds);
 	LEFT("holding", thrown);
 	CALLS("visit", visits);

@@ -1,0 +1,146 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nopal/internal/session"
+)
+
+// manyLoad is programs/many.c, which says how often it was stopped.
+type manyLoad struct {
+	*process
+	asked int
+}
+
+// stops asks the program.
+func (m *manyLoad) stops(t *testing.T) (stops, rounds int) {
+	t.Helper()
+	m.asked++
+	if _, err := fmt.Fprintln(m.stdin); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	eventually(t, "an answer of many", func() bool {
+		lines = strings.Split(strings.TrimSpace(m.out.String()), "\n")
+		return len(lines) > m.asked && strings.HasSuffix(m.out.String(), "\n")
+	})
+	if _, err := fmt.Sscanf(lines[m.asked], "stops %d rounds %d", &stops, &rounds); err != nil {
+		t.Fatalf("%q: %v", lines[m.asked], err)
+	}
+	return stops, rounds
+}
+
+// toggle switches a recording on and off through its socket.
+func toggle(t *testing.T, pid, times int) {
+	t.Helper()
+	for i := range times {
+		action := session.ActionOff
+		if i%2 == 1 {
+			action = session.ActionOn
+		}
+		reply, err := session.Control(context.Background(), pid, session.ControlRequest{Action: action})
+		if err != nil || !strings.HasSuffix(reply.Message, "switched "+string(action)) {
+			t.Fatalf("%s: %q, %v", action, reply.Message, err)
+		}
+	}
+}
+
+// watchStops looks at all threads' states until the returned function is called, which
+// tells how often it has looked and what it has seen of a stop.
+func watchStops(t *testing.T, pid string) func() (looks int, seen []string) {
+	t.Helper()
+	done := make(chan struct{})
+	var wait sync.WaitGroup
+	looks, seen := 0, []string(nil)
+	wait.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			tasks, err := filepath.Glob("/proc/" + pid + "/task/*/status")
+			if err != nil || len(tasks) == 0 {
+				seen = append(seen, "no threads")
+				return
+			}
+			for _, path := range tasks {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					continue
+				}
+				looks++
+				for line := range strings.Lines(string(text)) {
+					name, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+					if name == "State" && strings.ContainsAny(value[:1], "tT") || name == "TracerPid" && value != "0" {
+						seen = append(seen, line)
+					}
+				}
+			}
+		}
+	})
+	return func() (int, []string) {
+		close(done)
+		wait.Wait()
+		return looks, seen
+	}
+}
+
+// Sites are switched without stopping a thread, while all processors run them.
+func TestToggleStopsNobody(t *testing.T) {
+	const times = 1000
+	prog := fixture(t, "many-10000")
+	for _, options := range [][]string{nil, {"--graph"}} {
+		t.Run(fmt.Sprint(options), func(t *testing.T) {
+			m := &manyLoad{process: startReady(t, prog, "load", fmt.Sprint(runtime.NumCPU()))}
+			r := startRecorder(t, m.pid(), append(options, "--buffer", "1m", "-F", "many-10000:*")...)
+			if s := r.status(t); s.Processes[0].Armed < 10000 {
+				t.Fatalf("not armed: %+v", s)
+			}
+			before, rounds := m.stops(t)
+			looked := watchStops(t, m.pid())
+			begin := time.Now()
+			toggle(t, m.Process.Pid, times)
+			took := time.Since(begin)
+			looks, seen := looked()
+			after, more := m.stops(t)
+			if len(seen) > 0 {
+				t.Errorf("threads were stopped: %q", seen[:min(len(seen), 5)])
+			}
+			if after != before {
+				t.Errorf("the program was stopped %d times", after-before)
+			}
+			if looks < 100 || more <= rounds {
+				t.Errorf("looked %d times at threads, which made %d rounds", looks, more-rounds)
+			}
+			t.Logf("%d times 10,000 functions in %v, while the program made %d rounds", times, took, more-rounds)
+			r.stop(t)
+			// To end, and to arm what was not prepared, it is stopped: the program notices.
+			if n, _ := m.stops(t); n == after {
+				t.Error("the program does not notice when it is stopped")
+			}
+			if o := m.finish(t); !o.ok() || !strings.Contains(o.stdout, "load right") {
+				t.Errorf("the program was harmed: %#x\n%s%s", o.status, o.stdout, o.stderr)
+			}
+			got := count(t, r.file)
+			for w := range got.calls {
+				if w.name != "round_of_all" && !strings.HasPrefix(w.name, "m") {
+					t.Errorf("events of %q", w.name)
+				}
+			}
+			if got.events == 0 {
+				t.Error("nothing was recorded")
+			}
+		})
+	}
+}
