@@ -1,0 +1,60 @@
+package entry
+
+// ShadowShift is the log2 of the size of a thread's shadow stack. The stack of the
+// thread in slot i of the table is at Literals.Stacks + i << ShadowShift; the region is
+// aligned to its size.
+const (
+	ShadowShift = 15
+	ShadowSize  = 1 << ShadowShift
+	// ShadowRegion is the size of all.
+	ShadowRegion = SlotCount << ShadowShift
+)
+
+// ShadowHeader begins a shadow stack.
+type ShadowHeader struct {
+	Owner uint64 // the thread's id; the stack is nobody's while it is another's
+	Top   uint64 // offset of the next free frame; ShadowSize: full
+	State int64  // for the calls made now: Shadow* below
+	Full  uint64 // SP of the last frame when the stack was found to be full of one recursion
+	// Floor stands where the SP of a frame below the first one would: recorded, and
+	// further up the stack than anything.
+	Floor uint64
+	_     [3]uint64
+}
+
+// ShadowFrame is one open call. It is valid if SP is not 0.
+type ShadowFrame struct {
+	SP    uint64 // sp at the entry, less 32 as in event words, and less one of Frame*
+	Ticks uint64
+	Index uint64 // the entry's code position, in place
+	State int64  // ShadowHeader.State before the call
+}
+
+// What is subtracted from ShadowFrame.SP, which is a multiple of 16.
+const (
+	FramePending = 0 // not recorded yet: shorter than the threshold until now
+	FrameWritten = 1 // recorded
+	FrameOff     = 2 // not to be recorded
+)
+
+// ShadowFloor is ShadowHeader.Floor.
+const ShadowFloor = 1<<63 - 1
+
+// States. A state from 0 up is how many more levels of calls are recorded; one that
+// is negative records nothing. A call's state is the one before it less 1, so these
+// have room on either side.
+const (
+	ShadowAll  = 1 << 40            // no limit
+	ShadowNone = -1                 // nothing below either
+	ShadowOff  = -1<<63 + ShadowAll // until a root is called: bit 62 is clear
+)
+
+const (
+	shadowFirst     = 64 // offset of the first frame
+	shadowFrameSize = 32
+	// ShadowFrames is how deep a stack is.
+	ShadowFrames = (ShadowSize - shadowFirst) / shadowFrameSize
+	// shadowReach is how far apart, as a power of two, stack pointers of one stack are
+	// from one traced call to the next.
+	shadowReach = 15
+)

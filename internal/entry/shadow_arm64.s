@@ -1,0 +1,719 @@
+// Entries and exits that keep a stack of the thread's open calls, so that a call can
+// be left out because of where it is or how long it took.
+//
+// A call's frame is {sp, time, code position, state before}; the stack's header has the
+// position of the next frame and the state. Rules, at every instruction:
+//
+//   - The signal handlers of a thread run traced functions between any two
+//     instructions and leave the stack as they found it, or leave by siglongjmp. So a
+//     frame is taken by one store of {position, state} to the header and becomes valid
+//     by the store of its sp, the last one; and it is made invalid by clearing its sp
+//     before one store of {position, state} gives it back. A handler in between sees a
+//     frame without sp, which matches no exit and is stepped over, and the state that
+//     goes with the position. What it changes above, it has changed back.
+//   - After a siglongjmp, longjmp or exception, and where functions end in ways that
+//     were not recognised, frames stay that are over. An entry with the frame below it
+//     not further up the stack drops those that are not (settle), if they are near
+//     enough to be on the same stack. An exit looks for its frame by its exact sp and
+//     drops all above it. A stack switch leaves the frames of the other stack where
+//     they are; an exit without a frame does nothing.
+//   - A stack that is full is emptied, unless it is full of one recursion: then calls
+//     further down are not recorded (room).
+//   - Whose the stack is says its header's owner. It belongs to the thread that the
+//     slot with the same number belongs to, and only that thread sets the owner.
+//   - A fork in a signal handler may make this code go on in the child, where header
+//     and frames are zero, Control.Ring is, and so nobody is the owner. Nothing
+//     is then read again that an address is made of, or it is looked at first: writes
+//     go to this thread's part of the wiped region, which is begun anew if the child
+//     becomes a target. The region's address is a literal, so it is never zero.
+//
+// With a threshold entries are recorded at the exit of a call that was long enough: those of
+// all calls around it first, oldest first (flush). Within a stream this keeps the order
+// of time: whatever is recorded has all calls around it recorded before it, so what was
+// recorded while a call was open is not there when the call is not. An entry whose time
+// has another high part than now stands between two TIME words, in one record.
+//
+// What is clobbered and what is kept, as in entry_arm64.s and exit_arm64.s.
+
+//go:build arm64
+
+#include "textflag.h"
+#include "go_asm.h"
+#include "literal_arm64.h"
+#include "record_arm64.h"
+
+// OPEN finds the thread's stack and where the next frame goes.
+// Out: R10 = tid, R11 = table, R12 = header, R13 = frame, R14 = its offset, R16 =
+// threshold, R17 = state. Clobbers R15. slow: not at home, full, or with frames that are over.
+#define OPEN(slow) \
+	MRS  TPIDR_EL0, R10                               \
+	LOAD_LITERAL(Literals_Table, 11)                  \
+	LOAD_LITERAL(Literals_Stacks, 12)                 \
+	LDP  -24(R11), (R16, R13)                         \
+	MOVWU (R10)(R13), R10                             \
+	BFI  $const_ShadowShift, R10, $const_SlotBits, R12 \
+	LDP  (R12), (R13, R14)                            \
+	EOR  R10, R13, R13                                \
+	CBNZ R13, slow                                    \
+	TBNZ $const_ShadowShift, R14, slow                \
+	ADD  R14, R12, R13                                \
+	MOVD -const_shadowFrameSize(R13), R15             \
+	SUB  R15, R29, R15                                \
+	TBZ  $63, R15, slow                               \
+	MOVD ShadowHeader_State(R12), R17
+
+// PUSH takes the frame and leaves. In: as OPEN leaves it, R9 = the call's state.
+// Without a threshold the entry is recorded first, as ftrace_caller does, if what is
+// below has been.
+#define PUSH(slow, now, off) \
+	TBNZ $63, R9, off                                 \
+	CBZ  R16, now                                     \
+	LOAD_LITERAL(Literals_Index, 15)                  \
+	MRS  CNTVCT_EL0, R16                              \
+	ADD  R30<<(const_WordIndexShift-2), R15, R15      \
+	ADD  $const_shadowFrameSize, R14                  \
+	STP  (R14, R9), ShadowHeader_Top(R12)             \
+	STP  (R15, R17), ShadowFrame_Index(R13)           \
+	STP  (R29, R16), (R13)                            \
+	MOVD R30, R9                                      \
+	LDP  16(RSP), (R29, R30)                          \
+	ADD  $32, RSP                                     \
+	RET  (R9)                                         \
+now:                                                  \
+	MOVD -const_shadowFrameSize(R13), R15             \
+	TBZ  $3, R15, slow                                \ // pending
+	MOVD -8(R11), R12                                 \ // ring
+	BFI  $const_SlotShift, R10, $const_SlotBits, R11  \
+	LDXP (R11), (R15, R16)                            \
+	MRS  CNTVCT_EL0, R14                              \
+	EOR  R14>>const_TimeBits, R16, R17                \
+	EOR  R10<<const_TidShift, R17, R17                \
+	CBNZ R17, slow                                    \
+	TBZ  $const_PageBit, R15, slow                    \
+	ADD  $1, R15, R17                                 \
+	STXP (R17, R16), (R11), R10                       \
+	CBNZ R10, slow                                    \
+	LOAD_LITERAL(Literals_Index, 17)                  \
+	ADD  R30<<(const_WordIndexShift-2), R17, R17      \
+	BFI  $(const_WordSPShift-4), R29, $16, R17        \
+	BFXIL $0, R14, $const_TimeBits, R17               \
+	MOVD R17, (R12)(R15.UXTW<<3)                      \ // commit
+	AND  $-const_ShadowSize, R13, R12                 \
+	MOVD ShadowHeader_State(R12), R17                 \
+	SUB  R12, R13, R11                                \
+	ADD  $const_shadowFrameSize, R11                  \
+	SUB  $const_FrameWritten, R29, R10                \
+	STP  (R11, R9), ShadowHeader_Top(R12)             \
+	STP  (ZR, R17), ShadowFrame_Index(R13)            \
+	STP  (R10, R14), (R13)                            \
+	B    leave
+
+// CLOSE finds the frame of the call that ends here.
+// Out: R12 = header, R13 = behind the frame, R14 = its offset, R15 = when the call
+// began, R9 = threshold. other, with R11 = what Frame* says: not the last frame, or not pending.
+#define CLOSE(below, slow, other) \
+	MRS  TPIDR_EL0, R10                               \
+	LOAD_LITERAL(Literals_Table, 11)                  \
+	LOAD_LITERAL(Literals_Stacks, 12)                 \
+	LDP  -24(R11), (R9, R13)                          \
+	MOVWU (R10)(R13), R10                             \
+	BFI  $const_ShadowShift, R10, $const_SlotBits, R12 \
+	LDP  (R12), (R13, R14)                            \
+	EOR  R10, R13, R13                                \
+	CBNZ R13, slow                                    \
+	ADD  R14, R12, R13                                \
+	LDP  -const_shadowFrameSize(R13), (R10, R15)      \
+	SUB  $below, RSP, R11                             \
+	SUB  R10, R11, R11                                \
+	CBNZ R11, other                                   \
+	MRS  CNTVCT_EL0, R10                              \
+	SUB  R15, R10, R10                                \
+	SUB  R9, R10, R10                                 \
+	TBZ  $63, R10, slow                               // long enough
+
+// POP gives the frame back.
+#define POP \
+	MOVD -8(R13), R15                                 \ // ShadowFrame.State
+	MOVD ZR, -const_shadowFrameSize(R13)              \
+	SUB  $const_shadowFrameSize, R14                  \
+	STP  (R14, R15), ShadowHeader_Top(R12)
+
+// WRITTEN goes to pop if the frame is not to be recorded, to slow unless it has been
+// recorded.
+#define WRITTEN(pop, slow) \
+	SUB  $const_FrameOff, R11, R10                    \
+	CBZ  R10, pop                                     \
+	SUB  $const_FrameWritten, R11, R10                \
+	CBNZ R10, slow
+
+// func shadowLabels() (base unsafe.Pointer, caller, root, not, ret, gen, pushed, end uint64)
+//
+// As labels in entry_arm64.s.
+TEXT ·shadowLabels(SB), NOSPLIT|NOFRAME, $0-64
+	ADR  start, R0
+	MOVD R0, base+0(FP)
+	ADR  caller, R0
+	MOVD R0, caller+8(FP)
+	ADR  root, R0
+	MOVD R0, root+16(FP)
+	ADR  not, R0
+	MOVD R0, not+24(FP)
+	ADR  ret, R0
+	MOVD R0, ret+32(FP)
+	ADR  gen, R0
+	MOVD R0, gen+40(FP)
+	ADR  pushed, R0
+	MOVD R0, pushed+48(FP)
+	ADR  end, R0
+	MOVD R0, end+56(FP)
+	RET
+
+	PCALIGN $64
+
+start:
+
+// An entry. In: x9, x30 as ftrace_caller. Stack: 32 bytes (192 in the slow path).
+caller:
+	FRAME_RECORDS
+	OPEN(callerSlow)
+	SUB  $1, R17, R9
+	PUSH(callerSlow, callerNow, callerOff)
+
+callerOff:
+	// R9 = state, R12 = header, R13 = frame, R14 = its offset, R17 = state before.
+	ADD  $const_shadowFrameSize, R14
+	SUB  $const_FrameOff, R29, R15
+	STP  (R14, R9), ShadowHeader_Top(R12)
+	STP  (ZR, R17), ShadowFrame_Index(R13)
+	STP  (R15, ZR), (R13)
+
+leave:
+	MOVD R30, R9
+	LDP  16(RSP), (R29, R30)
+	ADD  $32, RSP
+	RET  (R9)
+
+callerSlow:
+	MOVD $0, R9
+	B    slow
+
+	PCALIGN $64
+
+// An entry of a function below which nothing is recorded.
+not:
+	FRAME_RECORDS
+	OPEN(notSlow)
+	MOVD $const_ShadowNone, R9
+	B    callerOff
+
+notSlow:
+	MOVD $2, R9
+	B    slow
+
+	PCALIGN $64
+
+// An entry of a function at which recording begins, unless it has begun.
+root:
+	FRAME_RECORDS
+	OPEN(rootSlow)
+	SUB  $1, R17, R9
+	TBZ  $63, R17, rootPush
+	TBNZ $62, R17, rootPush
+	LDP  -56(R11), (R9, R15)                          // Control.MaxDepth, Depth
+	SUB  R14>>5, R9, R9
+	ADD  $(const_shadowFirst/const_shadowFrameSize), R9
+	SUB  R15, R9, R9                                  // less levels left than Depth: by so much
+	AND  R9->63, R9, R9
+	ADD  R15, R9, R9
+	SUB  $1, R9
+
+rootPush:
+	PUSH(rootSlow, rootNow, callerOff)
+
+rootSlow:
+	MOVD $1, R9
+
+// In: R9 = what the function is: 0 any, 1 root, 2 not.
+slow:
+	STP.W (R0, R1), -128(RSP)
+	STP  (R2, R3), 16(RSP)
+	STP  (R4, R5), 32(RSP)
+	STP  (R6, R7), 48(RSP)
+	STP  (R8, R19), 64(RSP)
+	STP  (R20, R21), 80(RSP)
+	STP  (R22, R23), 96(RSP)
+	STP  (R24, R30), 112(RSP)
+	MOVD R9, R22
+	MOVD R29, R20
+	BL   locate
+	CBZ  R19, slowDone
+	BL   settle
+	BL   room
+	CBZ  R21, slowDone
+	MOVD ShadowHeader_State(R19), R5
+	SUB  R19, R21, R7                                 // the frame's offset
+	SUB  $1, R5, R6                                   // R6 = the call's state
+	CBZ  R22, slowPush
+	TBNZ $1, R22, slowNot
+	TBZ  $63, R5, slowPush
+	TBNZ $62, R5, slowPush
+	LOAD_LITERAL(Literals_Table, 8)
+	LDP  -56(R8), (R6, R8)                            // Control.MaxDepth, Depth
+	SUB  R7>>5, R6, R6
+	ADD  $(const_shadowFirst/const_shadowFrameSize), R6
+	SUB  R8, R6, R6
+	AND  R6->63, R6, R6
+	ADD  R8, R6, R6
+	SUB  $1, R6
+	B    slowPush
+
+slowNot:
+	MOVD $const_ShadowNone, R6
+
+slowPush:
+	ADD  $const_shadowFrameSize, R7
+	MRS  CNTVCT_EL0, R8
+	LOAD_LITERAL(Literals_Index, 9)
+	MOVD 120(RSP), R30
+	ADD  R30<<(const_WordIndexShift-2), R9, R9
+	MOVD R20, R10
+	TBZ  $63, R6, 2(PC)
+	SUB  $const_FrameOff, R10
+	STP  (R7, R6), ShadowHeader_Top(R19)
+	STP  (R9, R5), ShadowFrame_Index(R21)
+	STP  (R10, R8), (R21)
+	TBNZ $63, R6, slowDone
+	LOAD_LITERAL(Literals_Table, 9)
+	MOVD -24(R9), R9                                  // Control.Threshold
+	CBNZ R9, slowDone
+	BL   flush
+
+slowDone:
+	LDP  16(RSP), (R2, R3)
+	LDP  32(RSP), (R4, R5)
+	LDP  48(RSP), (R6, R7)
+	LDP  64(RSP), (R8, R19)
+	LDP  80(RSP), (R20, R21)
+	LDP  96(RSP), (R22, R23)
+	LDP  112(RSP), (R24, R30)
+	LDP.P 128(RSP), (R0, R1)
+	B    leave
+
+	PCALIGN $64
+
+// A plain RET. In: x16 = code position. Returns for the function.
+ret:
+	CLOSE(32, retSlow, retOther)
+
+retPop:
+	POP
+	RET  (R30)
+
+retOther:
+	WRITTEN(retPop, retSlow)
+	POP
+	EXIT(32, retEvent)
+	RET  (R30)
+
+retEvent:
+	MOVD R30, R17
+	B    genEvent
+
+retSlow:
+	MOVD R30, R17
+	B    genSlow
+
+	PCALIGN $64
+
+// Any other exit. In: x16, x17 = where the stub goes on. Keeps x17.
+gen:
+	CLOSE(32, genSlow, genOther)
+
+genPop:
+	POP
+	RET  (R17)
+
+genOther:
+	WRITTEN(genPop, genSlow)
+	POP
+	EXIT(32, genEvent)
+	RET  (R17)
+
+	PCALIGN $64
+
+// As gen, from a stub that has pushed 16 bytes.
+pushed:
+	CLOSE(16, pushedSlow, pushedOther)
+
+pushedPop:
+	POP
+	RET  (R17)
+
+pushedOther:
+	WRITTEN(pushedPop, pushedSlow)
+	POP
+	EXIT(16, pushedEvent)
+	RET  (R17)
+
+pushedEvent:
+	ORR  $1, R16                                      // below the position: sp is 16 lower
+
+// The exit event alone is left to be recorded.
+genEvent:
+	STP.W (R29, R30), -16(RSP)
+	MOVD RSP, R29
+	STP.W (R0, R1), -128(RSP)
+	BL   enterSlow
+	B    exitEvent
+
+pushedSlow:
+	ORR  $1, R16
+
+genSlow:
+	STP.W (R29, R30), -16(RSP)
+	MOVD RSP, R29
+	STP.W (R0, R1), -128(RSP)
+	BL   enterSlow
+	BL   locate
+	CBZ  R19, exitDone
+	BL   find
+	CBZ  R21, exitDone
+	MOVD (R21), R5
+	TBNZ $0, R5, exitWritten
+	TBNZ $1, R5, exitPop
+	MOVD ShadowFrame_Ticks(R21), R5
+	MRS  CNTVCT_EL0, R6
+	SUB  R5, R6, R6
+	LOAD_LITERAL(Literals_Table, 7)
+	MOVD -24(R7), R7                                  // Control.Threshold
+	SUB  R7, R6, R6
+	TBNZ $63, R6, exitPop
+	BL   flush
+
+exitWritten:
+	BL   pop
+
+exitEvent:
+	MOVD $1, R0
+	LOAD_LITERAL(Literals_Reserve, 9)
+	BL   (R9)
+	CBZ  R1, exitDone
+	BFI  $(const_WordSPShift-4), R20, $16, R22
+	BFXIL $0, R2, $const_TimeBits, R22
+	MOVD R22, (R1)
+	CBZ  R3, exitDone
+	STLR R4, (R3)                                     // TIME word, behind which the event stands
+	B    exitDone
+
+exitPop:
+	BL   pop
+
+exitDone:
+	LDP  16(RSP), (R2, R3)
+	LDP  32(RSP), (R4, R5)
+	LDP  48(RSP), (R6, R7)
+	LDP  64(RSP), (R8, R19)
+	LDP  80(RSP), (R20, R21)
+	LDP  96(RSP), (R22, R23)
+	LDP  112(RSP), (R24, R17)
+	LDP.P 128(RSP), (R0, R1)
+	LDP.P 16(RSP), (R29, R30)
+	RET  (R17)
+
+// enterSlow saves what an exit's slow path changes. R20 = sp as in the frame, R22 =
+// code position.
+enterSlow:
+	STP  (R2, R3), 16(RSP)
+	STP  (R4, R5), 32(RSP)
+	STP  (R6, R7), 48(RSP)
+	STP  (R8, R19), 64(RSP)
+	STP  (R20, R21), 80(RSP)
+	STP  (R22, R23), 96(RSP)
+	STP  (R24, R17), 112(RSP)
+	SUB  $16, R29, R20
+	TBZ  $0, R16, 2(PC)
+	MOVD R29, R20
+	MOVD R16, R22
+	RET  (R30)
+
+// pop gives the frame R21 back, with all above it.
+pop:
+	MOVD ShadowFrame_State(R21), R6
+	MOVD ZR, (R21)
+	SUB  R19, R21, R7
+	STP  (R7, R6), ShadowHeader_Top(R19)
+	RET  (R30)
+
+// locate: R19 = header of the thread's stack, or 0. Clobbers R1-R17, R23.
+locate:
+	MRS  TPIDR_EL0, R10
+	LOAD_LITERAL(Literals_Table, 9)
+	MOVD $0, R19
+	LDP  -16(R9), (R11, R12)                          // offset of the tid, ring
+	CBZ  R12, locateDone                              // forked child: not recorded
+	CBZ  R10, locateDone
+	TBNZ $0, R11, locateDone
+	MOVWU (R10)(R11), R23
+	LOAD_LITERAL(Literals_Stacks, 19)
+	BFI  $const_ShadowShift, R23, $const_SlotBits, R19
+	MOVD ShadowHeader_Owner(R19), R5
+	EOR  R23, R5, R5
+	CBNZ R5, locateSlot
+
+locateDone:
+	RET  (R30)
+
+locateSlot:
+	// New, or not at its home: the stack is the one with the number of the slot.
+	STP.W (R0, R30), -16(RSP)
+	MOVD $0, R0
+	LOAD_LITERAL(Literals_Reserve, 9)
+	BL   (R9)
+	LDP.P 16(RSP), (R0, R30)
+	MOVD $0, R19
+	CBZ  R1, locateDone
+	LOAD_LITERAL(Literals_Table, 9)
+	LOAD_LITERAL(Literals_Stacks, 19)
+	SUB  R9, R1, R1
+	ADD  R1<<(const_ShadowShift-const_SlotShift), R19, R19
+	MOVD ShadowHeader_Owner(R19), R5
+	EOR  R23, R5, R5
+	CBZ  R5, locateDone
+	MOVD ZR, ShadowHeader_Owner(R19)
+	MOVD -32(R9), R5                                  // Control.Base
+	MOVD $const_shadowFirst, R6
+	STP  (R6, R5), ShadowHeader_Top(R19)
+	MOVD $const_ShadowFloor, R5
+	STP  (ZR, R5), ShadowHeader_Full(R19)
+	MOVD R23, ShadowHeader_Owner(R19)
+	RET  (R30)
+
+// settle drops the frames that are over when a function is entered with sp R20: those
+// on top whose sp is not above it, down to the last one that is near enough to be on the
+// same stack. Clobbers R5-R8, R21, R24.
+settle:
+	MOVD ShadowHeader_Top(R19), R24
+	ADD  R19, R24, R24
+	MOVD R24, R21
+	MOVD $0, R6                                       // the lowest to drop
+
+settleNext:
+	SUB  $const_shadowFrameSize, R21
+	SUB  R19, R21, R7
+	SUB  $const_shadowFirst, R7
+	TBNZ $63, R7, settleDrop
+	MOVD (R21), R7
+	CBZ  R7, settleNext
+	SUB  R7, R20, R7
+	TBNZ $63, R7, settleDrop
+	LSR  $const_shadowReach, R7, R8
+	CBNZ R8, settleNext
+	MOVD R21, R6
+	B    settleNext
+
+settleDrop:
+	CBZ  R6, settleDone
+	MOVD ShadowFrame_State(R6), R5
+	SUB  R19, R6, R8
+
+settleClear:
+	SUB  $const_shadowFrameSize, R24
+	MOVD ZR, (R24)
+	SUB  R6, R24, R7
+	CBNZ R7, settleClear
+	STP  (R8, R5), ShadowHeader_Top(R19)
+
+settleDone:
+	RET  (R30)
+
+// room: R21 = the next frame, or 0 where there is none. Clobbers R5-R8, R24.
+room:
+	MOVD ShadowHeader_Top(R19), R24
+	MOVD $0, R21
+	SUB  $const_shadowFirst, R24, R5
+	TBNZ $63, R5, roomDone                            // wiped meanwhile
+	TBNZ $const_ShadowShift, R24, roomFull
+	ADD  R19, R24, R21
+
+roomDone:
+	RET  (R30)
+
+roomFull:
+	// Of one recursion, if each call is a little further up the stack than the last.
+	ADD  R19, R24, R24
+	MOVD -const_shadowFrameSize(R24), R5
+	MOVD ShadowHeader_Full(R19), R6
+	EOR  R5, R6, R7
+	CBZ  R7, roomDone
+	MOVD R5, R6
+	SUB  $const_shadowFrameSize, R24, R8
+
+roomNext:
+	SUB  $const_shadowFrameSize, R8
+	SUB  R19, R8, R7
+	SUB  $const_shadowFirst, R7
+	TBNZ $63, R7, roomRecursion
+	MOVD (R8), R7
+	SUB  R6, R7, R6
+	LSR  $const_shadowReach, R6, R6
+	CBNZ R6, roomReset
+	MOVD R7, R6
+	B    roomNext
+
+roomRecursion:
+	MOVD R5, ShadowHeader_Full(R19)
+	RET  (R30)
+
+roomReset:
+	ADD  $const_shadowFirst, R19, R21
+
+roomClear:
+	SUB  $const_shadowFrameSize, R24
+	MOVD ZR, (R24)
+	SUB  R21, R24, R7
+	CBNZ R7, roomClear
+	LOAD_LITERAL(Literals_Table, 8)
+	MOVD -32(R8), R8                                  // Control.Base
+	MOVD $const_shadowFirst, R7
+	STP  (R7, R8), ShadowHeader_Top(R19)
+	RET  (R30)
+
+// find: R21 = the frame of the call with sp R20, which becomes the last; or 0.
+// Clobbers R5-R8, R24.
+find:
+	MOVD ShadowHeader_Top(R19), R24
+	ADD  R19, R24, R24
+	MOVD R24, R21
+	SUB  R19, R24, R7
+	SUB  $const_shadowFirst, R7
+	CBZ  R7, findNone
+	TBNZ $63, R7, findNone
+	MOVD -const_shadowFrameSize(R24), R5
+	MOVD ShadowHeader_Full(R19), R6
+	EOR  R5, R6, R6
+	CBNZ R6, findNext
+	SUB  R20, R5, R5
+	SUB  $const_FrameOff, R5
+	TBNZ $63, R5, findNext
+	CBZ  R5, findNext
+	// Below a recursion that fills the stack.
+
+findNone:
+	MOVD $0, R21
+	RET  (R30)
+
+findNext:
+	SUB  $const_shadowFrameSize, R21
+	SUB  R19, R21, R7
+	SUB  $const_shadowFirst, R7
+	TBNZ $63, R7, findNone
+	MOVD (R21), R5
+	CBZ  R5, findNext
+	SUB  R5, R20, R6
+	LSR  $2, R6, R7
+	CBZ  R7, findDrop
+	// A call that is a little further up the stack and began later cannot be: there is
+	// no frame of this one.
+	NEG  R6, R6
+	LSR  $const_shadowReach, R6, R6
+	CBZ  R6, findNone
+	B    findNext
+
+findDrop:
+	ADD  $const_shadowFrameSize, R21, R6
+	SUB  R19, R6, R8
+	SUB  R6, R24, R7
+	CBZ  R7, findDone
+
+findClear:
+	SUB  $const_shadowFrameSize, R24
+	MOVD ZR, (R24)
+	SUB  R6, R24, R7
+	CBNZ R7, findClear
+	MOVD R8, ShadowHeader_Top(R19)
+
+findDone:
+	RET  (R30)
+
+// flush records the entries that are pending up to the frame R21. Clobbers R0-R17, R23, R24.
+//
+// What is written to the ring is made before there is a place for it: in the child of a
+// fork in between, which writes the same word to the same place, the frame is wiped.
+flush:
+	STP.W (R20, R22), -32(RSP)
+	MOVD R30, 16(RSP)
+	MOVD R21, R24
+	MOVD R21, R23
+
+flushDown:
+	MOVD (R23), R5
+	TBNZ $0, R5, flushNext
+	SUB  $const_shadowFrameSize, R23
+	SUB  R19, R23, R5
+	SUB  $const_shadowFirst, R5
+	TBZ  $63, R5, flushDown
+
+flushNext:
+	SUB  R24, R23, R5
+	CBZ  R5, flushDone
+	ADD  $const_shadowFrameSize, R23
+	LDP  (R23), (R5, R6)                              // sp, time
+	CBZ  R5, flushNext
+	AND  $15, R5, R7
+	CBNZ R7, flushNext
+	MOVD ShadowFrame_Index(R23), R20
+	BFI  $(const_WordSPShift-4), R5, $16, R20
+	BFXIL $0, R6, $const_TimeBits, R20                // R20 = the event
+	MOVD $const_WordTime, R22
+	LSL  $const_WordIndexShift, R22, R22
+	ADD  R6>>const_TimeBits, R22, R22                 // R22 = TIME then
+	// A handler that records something now finds it recorded: it would be twice otherwise.
+	SUB  $const_FrameWritten, R5, R5
+	MOVD R5, (R23)
+	MRS  CNTVCT_EL0, R7
+	LSR  $const_TimeBits, R7, R7
+	EOR  R6>>const_TimeBits, R7, R7
+	MOVD $1, R0
+	CBZ  R7, flushReserve
+
+flushThree:
+	MOVD $3, R0
+
+flushReserve:
+	LOAD_LITERAL(Literals_Reserve, 9)
+	BL   (R9)
+	CBZ  R1, flushNext
+	MOVD $const_WordTime, R8
+	LSL  $const_WordIndexShift, R8, R8
+	ADD  R2>>const_TimeBits, R8, R8                   // R8 = TIME now
+	TBZ  $1, R0, flushOne
+	STP  (R20, R8), 8(R1)
+	STLR R22, (R1)
+	CBZ  R3, flushNext
+	STLR R4, (R3)
+	B    flushNext
+
+flushOne:
+	EOR  R22, R8, R9
+	CBNZ R9, flushLate
+	MOVD R20, (R1)
+	CBZ  R3, flushNext
+	STLR R4, (R3)
+	B    flushNext
+
+flushLate:
+	// The time's high part has changed just now.
+	MOVD R8, (R1)
+	CBZ  R3, flushThree
+	STLR R4, (R3)
+	B    flushThree
+
+flushDone:
+	MOVD 16(RSP), R30
+	LDP.P 32(RSP), (R20, R22)
+	RET  (R30)
+
+	PCALIGN $64
+
+end:
+	RET

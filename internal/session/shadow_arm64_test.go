@@ -1,0 +1,119 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"nopal/internal/entry"
+)
+
+// script runs a line of calls: "a(b c(d))" enters a, in it b, and so on, each with 48
+// bytes of stack. Letters are functions; upper case ones are roots, digits functions
+// below which nothing is recorded. Behind a letter, - leaves out the exit, * makes the
+// call last for 3 ms.
+func (r *shadowRig) script(s string) {
+	depth := uint64(1)
+	var open []int
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == ' ':
+			continue
+		case c == ')':
+			depth--
+			fn := open[len(open)-1]
+			open = open[:len(open)-1]
+			if fn >= 0 {
+				r.leave(fn, 48*depth, i%3)
+			}
+			continue
+		}
+		what := r.blob.Shadow.Caller
+		switch {
+		case c >= 'A' && c <= 'Z':
+			what = r.blob.Shadow.Root
+		case c >= '0' && c <= '9':
+			what = r.blob.Shadow.Not
+		}
+		r.enter(what, int(c), 48*depth)
+		exit := int(c)
+	flags:
+		for i+1 < len(s) {
+			switch s[i+1] {
+			case '-':
+				exit = -1
+			case '*':
+				time.Sleep(3 * time.Millisecond)
+			default:
+				break flags
+			}
+			i++
+		}
+		if i+1 < len(s) && s[i+1] == '(' {
+			open = append(open, exit)
+			depth++
+			i++
+			continue
+		}
+		if exit >= 0 {
+			r.leave(exit, 48*depth, i%3)
+		}
+	}
+}
+
+// text is what was recorded: a function for its entry, a dot for an exit of the last
+// open one, and its letter where it is another.
+func (r *shadowRig) text() string {
+	var b strings.Builder
+	last := uint64(0)
+	for _, e := range r.events() {
+		if e.exit {
+			fmt.Fprintf(&b, ".%c", e.fn)
+		} else {
+			fmt.Fprintf(&b, "%c", e.fn)
+		}
+		if e.ticks < last {
+			r.t.Errorf("time goes back by %d", last-e.ticks)
+		}
+		last = e.ticks
+	}
+	return b.String()
+}
+
+func millisecond(n uint64) uint64 { return n * entry.CounterFrequency() / 1000 }
+
+func TestShadow(t *testing.T) {
+	const all = entry.ShadowAll
+	for _, c := range []struct {
+		name               string
+		threshold          uint64
+		base, depth, limit int64
+		script, want       string
+	}{
+		{"everything", 0, all, all, all, "a(b c(d e))", "ab.bcd.de.e.c.a"},
+		{"depth", 0, 2, 2, all, "a(b c(d e) f) g", "ab.bc.cf.f.ag.g"},
+		{"threshold", 1, all, all, all, "a(b c(d* e) f) g", "acd.d.c.a"},
+		{"threshold, a parent that is long itself", 1, all, all, all, "a*(b c(d e) f) g", "a.a"},
+		{"threshold, no exits", 1, all, all, all, "a(b c-(d* e) f) g", "acd.d.a"},
+		{"threshold and depth", 1, 2, 2, all, "a(b(c*(d*)))", "ab.b.a"},
+		{"roots", 0, entry.ShadowOff, all, all, "a(b B(c d(e)) f(C C(C)) g)", "Bc.cd" + "e.e.d.BC.CCC.C.C"},
+		{"roots and depth", 0, entry.ShadowOff, 2, all, "a(b B(c d(e)) f(C C(C(C))) g)", "Bc.cd.d.BC.CCC.C.C"},
+		{"roots and a depth from the first function", 0, entry.ShadowOff, 2, 4, "a(B(c(d)) b(c(B(c) d(B))))", "Bc.c.BB.B"},
+		{"nothing below", 0, all, all, all, "a(1(b B) c 2)", "ac.c.a"},
+		{"roots, and nothing below", 0, entry.ShadowOff, all, all, "a(A(b 1(b B) c) 2(B))", "Ab.bc.c.A"},
+		{"roots and a threshold", 1, entry.ShadowOff, all, all, "a*(A(b* c) A*(b) A)", "Ab.b.AA.A"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newShadowRig(t)
+			r.set(c.threshold*millisecond(2), c.base, c.depth, c.limit)
+			for range 3 {
+				r.script(c.script)
+				if got := r.text(); got != c.want {
+					t.Errorf("%s gave %s, want %s", c.script, got, c.want)
+				}
+			}
+		})
+	}
+}
