@@ -86,7 +86,7 @@ func (x *exitIndex) candidates() {
 		x.cold = append(x.cold, coldPart{start: r.start, end: r.end, framed: r.framed, name: fmt.Sprintf("code at %#x", r.start)})
 	}
 	slices.SortFunc(x.cold, func(a, b coldPart) int { return cmp.Compare(a.start, b.start) })
-	x.cold = slices.CompactFunc(x.cold, func(a, b coldPart) bool { return b.start < a.end })
+	x.cold = slices.CompactFunc(x.cold, func(next, before coldPart) bool { return next.start < before.end })
 }
 
 // bodyOf gives the first instruction behind the patch area of a site.

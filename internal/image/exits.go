@@ -97,6 +97,7 @@ func (x *exitIndex) find(site int) Exits {
 		Mapped: true,
 		Data:   x.marks.data,
 		Taken:  x.isTaken,
+		Read:   x.read,
 	}
 	for _, p := range x.parts {
 		body.Mapped = body.Mapped && x.marks.cover(x.code, p.VA)
@@ -111,6 +112,12 @@ func (x *exitIndex) find(site int) Exits {
 	var e Exits
 	e.List, e.Reason = x.finder.Find(&body)
 	return e
+}
+
+// read reads the object's memory.
+func (x *exitIndex) read(p []byte, va uint64) bool {
+	n, err := x.im.ReadVA(p, va)
+	return n == len(p) && err == nil
 }
 
 // addPart adds the code from start to end.

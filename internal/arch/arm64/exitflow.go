@@ -67,14 +67,21 @@ func (f *ExitFinder) follow() (reason string) {
 func (f *ExitFinder) decide(i int) (tail bool, reason string) {
 	s := &f.states[i]
 	reg := bit(f.words[i] >> 5)
+	table := s.pcrel&s.small&reg != 0 // pc-relative, plus what a table of offsets says
 	doubt := ""
 	switch {
 	case !s.reached:
 		doubt = "in code that control is not seen to reach"
-	case s.inner&reg != 0, s.pcrel&s.small&reg != 0:
-		return false, "" // a place within, or pc-relative plus what a table of offsets says
+	case s.inner&reg != 0:
+		return false, "" // a place within, or an offset from it
 	case s.lr == lrCalled, s.sp < 0 && s.sp != unknown:
 		return false, "" // with a frame
+	case table:
+		// The table may as well be one of functions.
+		if _, ok := f.jumpTable(i, f.targets[:0]); ok {
+			return false, ""
+		}
+		doubt = "by a table that cannot be read"
 	case s.sp != 0 || s.lr != lrEntry:
 		doubt = "with an unclear stack frame"
 	case s.near&reg != 0, s.made&reg != 0:
@@ -114,7 +121,7 @@ func (f *ExitFinder) takenInside() bool {
 // is anything new. Only for code that mapping symbols prove to be code.
 func (f *ExitFinder) seed() bool {
 	if !f.body.Mapped {
-		return f.seedPads()
+		return f.seedProven()
 	}
 	var from state
 	for i := range f.words {
@@ -141,7 +148,7 @@ func (f *ExitFinder) seed() bool {
 	for _, i := range f.seeds {
 		fresh = f.arrive(i, from) || fresh
 	}
-	i := 0
+	i, _ := f.index(f.body.Start)
 	for _, end := range f.ends {
 		open := true // control does not fall into word i from before
 		for ; i < end; i++ {
@@ -160,14 +167,23 @@ func (f *ExitFinder) seed() bool {
 	return fresh
 }
 
-// seedPads continues at the landing pads.
-func (f *ExitFinder) seedPads() bool {
+// seedProven continues at landing pads and where jump tables lead.
+func (f *ExitFinder) seedProven() bool {
+	f.steps -= len(f.words) / 4
 	fresh := false
 	for _, pad := range f.body.Pads {
 		if i, ok := f.index(pad); ok && !f.states[i].reached {
 			// The unwinder has restored the frame of the call: x30 is not the caller's.
-			f.arrive(i, state{reached: true, sp: unknown, fp: unknown, saved: unknown, lr: lrCalled})
-			fresh = true
+			fresh = f.arrive(i, state{reached: true, sp: unknown, fp: unknown, saved: unknown, lr: lrCalled}) || fresh
+		}
+	}
+	for _, i := range f.hard {
+		if tail, reason := f.decide(i); tail || reason != "" {
+			continue
+		}
+		targets, _ := f.jumpTable(i, f.targets[:0])
+		for _, to := range targets {
+			fresh = f.arrive(to, f.states[i]) || fresh
 		}
 	}
 	return fresh

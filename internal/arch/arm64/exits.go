@@ -72,6 +72,9 @@ type Body struct {
 	// Taken reports whether the object's data holds an address from start up to,
 	// not including, end. Nil means that it may.
 	Taken func(start, end uint64) bool
+	// Read reads what the object holds at an address, all of p or nothing. Nil
+	// means that nothing can be read.
+	Read func(p []byte, va uint64) bool
 }
 
 // maxBody is the largest function that is looked at, in instructions.
@@ -80,19 +83,20 @@ const maxBody = 1 << 20
 // ExitFinder finds the exits of functions one after the other. Its zero value is
 // ready for use; it keeps its memory from function to function.
 type ExitFinder struct {
-	body   *Body
-	words  []uint32
-	ends   []int    // the index behind the last word of each part
-	what   []mark   // of each word
-	hard   []int    // indexes of br
-	exits  []Exit   // candidates
-	states []state  // before each word, when control flow is followed
-	strong []int    // words to continue at
-	weak   callHeap // words behind calls to continue at
-	seeds  []int    // words that nothing leads to directly
-	escape bool     // an address of the function's own code is stored
-	fell   int      // a word after which control leaves the function's parts, or -1
-	steps  int      // that may still be taken
+	body    *Body
+	words   []uint32
+	ends    []int    // the index behind the last word of each part
+	what    []mark   // of each word
+	hard    []int    // indexes of br
+	exits   []Exit   // candidates
+	states  []state  // before each word, when control flow is followed
+	strong  []int    // words to continue at
+	weak    callHeap // words behind calls to continue at
+	seeds   []int    // words that nothing leads to directly
+	targets []int    // of a jump table
+	escape  bool     // an address of the function's own code is stored
+	fell    int      // a word after which control leaves the function's parts, or -1
+	steps   int      // that may still be taken
 }
 
 // mark says what a word is to the analysis.

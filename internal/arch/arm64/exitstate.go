@@ -381,7 +381,10 @@ func (s *state) stepRegister(insn uint32) {
 	d := rd(insn)
 	const movMask, mov = 0xffe0ffe0, 0xaa0003e0 // orr xd, xzr, xm
 	const selMask, sel = 0xffe00c00, 0x9a800000 // csel
+	const pacMask, pac = 0xffff0000, 0xdac10000 // pacia, autia and so on: a pointer stays what it points at
 	switch {
+	case insn&pacMask == pac:
+		return
 	case insn&movMask == mov:
 		s.set(d, s.origin(rm(insn), d))
 		return
