@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nopal/internal/ftrace"
 	"nopal/internal/session"
 )
 
@@ -24,6 +25,8 @@ type recordFlags struct {
 	maxDepth    countFlag
 	threshold   thresholdFlag
 	prepareAll  bool
+	triggers    []string
+	trace       string
 	regs        bool
 	stack       bool
 	overwrite   bool
@@ -76,6 +79,10 @@ filter that leaves out the busiest functions, helps.`,
 	flags.VarP(&f.threshold, "threshold", "t", "with --graph: only calls that take this `time` or longer, as 10us or 2ms, and those around them")
 	flags.BoolVar(&f.profile, "profile", false, "record no events but statistics: calls, times and a histogram for each function")
 	flags.BoolVar(&f.prepareAll, "prepare-all", false, "prepare all functions, so that `nopal ctl arm` need not stop the process for those that -F leaves out")
+	flags.StringArrayVarP(&f.triggers, "trigger", "T", nil, "do something when a function is called: `glob:action[:count]` with action traceon, traceoff, stacktrace, snapshot, dump or stop; may be repeated")
+	f.trace = traceChoices[0]
+	flags.Var(&enumFlag{value: &f.trace, values: traceChoices, name: "when"}, "trace", "record from the start: on; or off until a trigger or `nopal ctl on`")
+	completeEnum(c, "trace", traceChoices)
 	flags.BoolVar(&f.regs, "regs", false, "record the registers at each call")
 	flags.BoolVar(&f.stack, "stack", false, "record the call stack at each call (needs frame pointers)")
 	flags.Var(&f.buffer, "buffer", "memory for events that are not written yet, with k, m or g")
@@ -111,6 +118,20 @@ func (f *recordFlags) check(c *cobra.Command, args []string) error {
 	return nil
 }
 
+var traceChoices = []string{"on", "off"}
+
+func (f *recordFlags) parseTriggers(c *cobra.Command) ([]*ftrace.Trigger, error) {
+	var list []*ftrace.Trigger
+	for _, text := range f.triggers {
+		t, err := ftrace.ParseTrigger(text)
+		if err != nil {
+			return nil, &usageError{c.CommandPath(), err}
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
 // inTarget reports whether the target decides which calls are recorded.
 func (f *recordFlags) inTarget() bool {
 	return f.graph && (len(f.filter.only)+len(f.filter.not) > 0 || f.depth != 0 || f.maxDepth != 0 || f.threshold != 0)
@@ -124,9 +145,15 @@ func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	triggers, err := f.parseTriggers(c)
+	if err != nil {
+		return err
+	}
 	output := lookAtOutput(f.output)
 	o := session.Options{
 		Filter:      filter,
+		Triggers:    triggers,
+		StartOff:    f.trace == "off",
 		Graph:       f.graph,
 		Profile:     f.profile,
 		PrepareAll:  f.prepareAll,

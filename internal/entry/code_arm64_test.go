@@ -76,8 +76,8 @@ func TestCode(t *testing.T) {
 			}
 		}
 	}
-	if x18 != 3 || x27 != 3 {
-		t.Errorf("x18 in %d instructions, x27 in %d, want 3 each: saved, recorded, restored", x18, x27)
+	if x18 != 4 || x27 != 4 {
+		t.Errorf("x18 in %d instructions, x27 in %d, want 4 each: saved twice, recorded, restored", x18, x27)
 	}
 }
 

@@ -10,9 +10,15 @@ import (
 // labels and those like it give where a block begins and the addresses of its
 // parts. They are taken in assembly: a Go reference to an assembly function is its
 // ABIInternal wrapper, a jump.
-func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, reserve, dlHook, literals, end uint64)
+func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, stackCaller, reserve, dlHook, literals, end uint64)
 
 func exitLabels() (base unsafe.Pointer, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end uint64)
+
+func profileLabels() (base unsafe.Pointer, caller, count, ret, gen, pushed, end uint64)
+
+func shadowLabels() (base unsafe.Pointer, caller, root, not, ret, gen, pushed, end uint64)
+
+func triggerLabels() (base unsafe.Pointer, trigger, nothing, end uint64)
 
 // blockAlign is the alignment of blocks: a cache line.
 const blockAlign = 64
@@ -38,10 +44,22 @@ func Load() (Blob, error) {
 	b.add(base, end, &ret, &retUnknown, &gen, &genUnknown, &pushed, &pushedUnknown)
 	b.Exit, b.ExitUnknown = Exits{ret, gen, pushed}, Exits{retUnknown, genUnknown, pushedUnknown}
 
+	p := &b.Profile
+	base, p.Caller, p.Count, p.Exit.Ret, p.Exit.Gen, p.Exit.Pushed, end = profileLabels()
+	b.add(base, end, &p.Caller, &p.Count, &p.Exit.Ret, &p.Exit.Gen, &p.Exit.Pushed)
+
+	var s Shadow
+	base, s.Caller, s.Root, s.Not, s.Exit.Ret, s.Exit.Gen, s.Exit.Pushed, end = shadowLabels()
+	b.add(base, end, &s.Caller, &s.Root, &s.Not, &s.Exit.Ret, &s.Exit.Gen, &s.Exit.Pushed)
+	b.Shadow = s
+
+	base, b.Trigger, b.Nothing, end = triggerLabels()
+	b.add(base, end, &b.Trigger, &b.Nothing)
+
 	// The literals are at the end of the last block.
-	base, b.Caller, b.CallerUnknown, b.RegsCaller, b.Reserve, b.DLHook, b.Literals, end = labels()
+	base, b.Caller, b.CallerUnknown, b.RegsCaller, b.StackCaller, b.Reserve, b.DLHook, b.Literals, end = labels()
 	b.Core = uint64(uintptr(base))
-	b.add(base, end, &b.Caller, &b.CallerUnknown, &b.RegsCaller, &b.Reserve, &b.DLHook, &b.Literals, &b.Core)
+	b.add(base, end, &b.Caller, &b.CallerUnknown, &b.RegsCaller, &b.StackCaller, &b.Reserve, &b.DLHook, &b.Literals, &b.Core)
 	b.linkLiterals()
 	return b, nil
 }

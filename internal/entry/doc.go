@@ -19,12 +19,15 @@ type Blob struct {
 	Caller        uint64 // ftrace_caller
 	CallerUnknown uint64 // the same while the tid's offset is unknown
 	RegsCaller    uint64 // ftrace_regs_caller
+	StackCaller   uint64 // the same with a stack record only
 	Reserve       uint64 // the code that both share: a place for a record
 	DLHook        uint64 // what the loader's debugger hook is sent to
 	Exit          Exits
 	ExitUnknown   Exits // while the tid's offset is unknown
 	Shadow        Shadow
 	Profile       Profile
+	Trigger       uint64 // for functions with a trigger
+	Nothing       uint64 // returns at once
 	Literals      uint64 // Literals begins here
 	Core          uint64 // the block with the trampolines above begins here
 }

@@ -36,13 +36,22 @@
 
 #define COPY_PAIR LDP.P 16(R6), (R7, R8); STP.P (R7, R8), 16(R23)
 
+// SAVE_REGS makes a pt_regs on the stack; x0-x9 and x18-x28 keep their values.
+#define SAVE_REGS \
+	STP.W (R0, R1), -272(RSP); STP  (R2, R3), 16(RSP); STP  (R4, R5), 32(RSP); STP  (R6, R7), 48(RSP) \
+	STP  (R8, R9), 64(RSP); STP  (R10, R11), 80(RSP); STP  (R12, R13), 96(RSP) \
+	STP  (R14, R15), 112(RSP); STP  (R16, R17), 128(RSP); STP  (R18_PLATFORM, R19), 144(RSP) \
+	STP  (R20, R21), 160(RSP); STP  (R22, R23), 176(RSP); STP  (R24, R25), 192(RSP) \
+	STP  (R26, R27), 208(RSP); MOVD 16(R29), R10; STP  (g, R10), 224(RSP); ADD  $32, R29, R11 \
+	STP  (R9, R11), 240(RSP); MRS  NZCV, R10; STP  (R30, R10), 256(RSP)
+
 #define LITERALS WORD $0; WORD $0; WORD $0; WORD $0
 
-// func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, reserve, dlHook, literals, end uint64)
+// func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, stackCaller, reserve, dlHook, literals, end uint64)
 //
 // Called by Go, it gives the addresses of the labels below; the code behind its
 // RET is never run here.
-TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-64
+TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-72
 	ADR  start, R0
 	MOVD R0, base+0(FP)
 	ADR  caller, R0
@@ -51,14 +60,16 @@ TEXT ·labels(SB), NOSPLIT|NOFRAME, $0-64
 	MOVD R0, callerUnknown+16(FP)
 	ADR  regsCaller, R0
 	MOVD R0, regsCaller+24(FP)
+	ADR  stackCaller, R0
+	MOVD R0, stackCaller+32(FP)
 	ADR  reserve, R0
-	MOVD R0, reserve+32(FP)
+	MOVD R0, reserve+40(FP)
 	ADR  dlHook, R0
-	MOVD R0, dlHook+40(FP)
+	MOVD R0, dlHook+48(FP)
 	ADR  literals, R0
-	MOVD R0, literals+48(FP)
+	MOVD R0, literals+56(FP)
 	ADR  end, R0
-	MOVD R0, end+56(FP)
+	MOVD R0, end+64(FP)
 	RET
 
 	PCALIGN $64
@@ -134,26 +145,7 @@ callerSlowDone:
 // Clobbers x9 (= pc on return); and x17 where a handler changed sp.
 regsCaller:
 	FRAME_RECORDS
-	STP.W (R0, R1), -272(RSP)
-	STP  (R2, R3), 16(RSP)
-	STP  (R4, R5), 32(RSP)
-	STP  (R6, R7), 48(RSP)
-	STP  (R8, R9), 64(RSP)
-	STP  (R10, R11), 80(RSP)
-	STP  (R12, R13), 96(RSP)
-	STP  (R14, R15), 112(RSP)
-	STP  (R16, R17), 128(RSP)
-	STP  (R18_PLATFORM, R19), 144(RSP)
-	STP  (R20, R21), 160(RSP)
-	STP  (R22, R23), 176(RSP)
-	STP  (R24, R25), 192(RSP)
-	STP  (R26, R27), 208(RSP)
-	MOVD 16(R29), R10
-	STP  (g, R10), 224(RSP)                           // x28, x29
-	ADD  $32, R29, R11
-	STP  (R9, R11), 240(RSP)                          // lr, sp
-	MRS  NZCV, R10
-	STP  (R30, R10), 256(RSP)                         // pc, pstate
+	SAVE_REGS
 	ADR  literals, R15
 	MOVD Literals_Action(R15), R10
 	TBNZ $1, R10, regsSlow                            // a stack record: of no fixed length
@@ -212,6 +204,15 @@ regsCaller:
 	STP  (R13, R12), 272(R14)
 	STLR R17, (R14)                                   // commit
 	B    regsRestore
+
+// For a function with a trigger: a stack record, whatever others have.
+stackCaller:
+	FRAME_RECORDS
+	SAVE_REGS
+	MOVD RSP, R19
+	MOVD $0, R20
+	MOVD $const_ActionStack, R21
+	B    walk
 
 regsSlow:
 	MOVD RSP, R19                                     // R19 = pt_regs from here
@@ -401,6 +402,8 @@ again:
 	MRS  TPIDR_EL0, R10                               // R10 = thread pointer
 	LDP  -16(R9), (R11, R12)                          // R12 = ring
 	CBZ  R12, reserveNone                             // forked child: not recorded
+	MOVD RingHeader_TraceOff(R12), R13
+	CBNZ R13, reserveNone                             // switched off by a trigger
 	CBZ  R10, askTid
 	TBNZ $0, R11, askTid
 	MOVWU (R10)(R11), R13                             // R13 = tid

@@ -20,14 +20,17 @@ const (
 // no frame records any more.
 const exitInsns = 2
 
-// retX9 is RET x9.
-const retX9 = 0xd65f0120
+// Branches out of trampolines: back to the function, and to another trampoline.
+const (
+	retX9 = 0xd65f0120
+	brX17 = 0xd61f0220
+)
 
 // FrameAt returns what holds at the instruction at offset off of the two
 // trampolines and the code they share. The loader's hook is an ordinary leaf
 // function without a frame.
 func (b Blob) FrameAt(off uint64) Frame {
-	for _, start := range []uint64{b.Caller, b.CallerUnknown, b.RegsCaller} {
+	for _, start := range []uint64{b.Caller, b.CallerUnknown, b.RegsCaller, b.StackCaller, b.Shadow.Caller, b.Shadow.Root, b.Shadow.Not, b.Profile.Caller, b.Profile.Count, b.Trigger, b.Nothing} {
 		switch off - start {
 		case 0, 4:
 			return FrameEntry
@@ -39,6 +42,9 @@ func (b Blob) FrameAt(off uint64) Frame {
 		if at := off + 4*i; at+4 <= b.Literals && b.insn(at) == retX9 {
 			return FrameExit
 		}
+	}
+	if b.insn(off) == brX17 || off >= 4 && b.insn(off+4) == brX17 {
+		return FrameEntry
 	}
 	return FrameRecords
 }

@@ -108,7 +108,8 @@ type Control struct {
 	WaitTicks uint64 // how long the loader's thread waits for nopal, counter ticks
 	StackLow  uint64 // the main thread's stack, and its end
 	StackHigh uint64
-	_         [ControlSize - 12*8]byte
+	TidReal   uint64 // TidOffset when triggers let it be
+	_         [ControlSize - 13*8]byte
 	// What shadow stacks and profiles need (shadow_arm64.s, profile_arm64.s).
 	MaxDepth  uint64 // how deep calls are recorded, counted from the thread's first function
 	Depth     uint64 // and counted from where recording begins
@@ -179,7 +180,9 @@ type RingHeader struct {
 	PoolPages   uint64
 	ControlSize uint64 // bytes of the control block's mapping
 	Session     uint64 // pid of the nopal that records; 0: none
-	_           [128 - 12*8]byte
+	TraceOff    uint64 // not 0: nothing is recorded until a trigger says otherwise
+	TriggerLen  uint64 // of Triggers
+	_           [128 - 14*8]byte
 	FreeHead    uint64 // tag << 32 | page index; index 0: empty
 	_           [56]byte
 	StartedHead uint64 // pages begun since nopal looked
@@ -189,20 +192,54 @@ type RingHeader struct {
 	LostNoSlot  uint64 // events lost because the slot table was full
 	_           [56]byte
 	// The mailbox of the loader's hook.
-	Live    uint64 // Live*
-	Request uint64 // tickets drawn
-	Ack     uint64 // tickets answered
-	Command uint64 // ticket for which a system call is to be made
-	Done    uint64 // ticket whose system call is made
-	Result  uint64
-	Number  uint64 // system call number
-	Args    [6]uint64
-	_       [56 - 5*8]byte
+	Live     uint64 // Live*
+	Request  uint64 // tickets drawn
+	Ack      uint64 // tickets answered
+	Command  uint64 // ticket for which a system call is to be made
+	Done     uint64 // ticket whose system call is made
+	Result   uint64
+	Number   uint64 // system call number
+	Args     [6]uint64
+	_        [56 - 5*8]byte
+	Wishes   uint64 // Wish* bits of triggers, for nopal to take
+	_        [56]byte
+	Triggers [TriggerCount]TriggerEntry
 	// The journal's state (see journal.go).
 	JournalLen  uint64
 	IslandCount uint64
 	Islands     [512]IslandEntry
 }
+
+// TriggerCount is how many functions of a process can have triggers.
+const TriggerCount = 256
+
+// TriggerEntry is what happens when a function is called.
+type TriggerEntry struct {
+	IP     uint64 // address behind slot 2
+	Action uint64 // Trigger*
+	Wish   uint64 // Wish* bits to set
+	Count  uint64 // how often it still happens; TriggerAlways: without end
+	Next   uint64 // trampoline that goes on while it happens
+	Then   uint64 // and when it does not, or not any more
+}
+
+// TriggerAlways in TriggerEntry.Count is counted down too, to no effect.
+const TriggerAlways = 1 << 62
+
+// Values of TriggerEntry.Action.
+const (
+	TriggerNone     = 0
+	TriggerTraceOn  = 1
+	TriggerTraceOff = 2
+)
+
+// Bits of RingHeader.Wishes.
+const (
+	WishSnapshot = 1 << 0
+	WishDump     = 1 << 1
+	WishStop     = 1 << 2
+	WishSwitched = 1 << 3 // TraceOff has changed
+)
 
 // IslandEntry is one mapping of ours in the target's address space, for whoever
 // has to remove it.
@@ -215,7 +252,7 @@ type IslandEntry struct {
 const RingMagic = 0x676e726c61706f6e
 
 // RingVersion changes whenever a layout in this file does.
-const RingVersion = 1
+const RingVersion = 2
 
 // Literals is the data at the end of an island's code, filled in when the code
 // is copied.

@@ -186,9 +186,30 @@ func (t *Table) target(o *Object, r *Record, prepared bool) uint64 {
 	if set == 0 {
 		set = 1 // armed by name: as the first ops does it
 	}
-	switch f := t.flags(set); {
-	case f&FlagTrigger != 0:
+	if t.flags(set)&FlagTrigger != 0 {
 		return o.Trigger
+	}
+	return t.forSet(o, r, set)
+}
+
+// Beside is what a record's site would call without the ops that have a flag, 0 for
+// nothing.
+func (t *Table) Beside(o *Object, r *Record, without Flags) uint64 {
+	set := r.ops
+	for slot, op := range t.ops {
+		if op != nil && op.Flags&without != 0 {
+			set &^= 1 << slot
+		}
+	}
+	if set == 0 && r.override <= 0 || r.override < 0 {
+		return 0
+	}
+	return t.forSet(o, r, set)
+}
+
+// forSet is the cheapest trampoline that serves all ops of a set.
+func (t *Table) forSet(o *Object, r *Record, set opsSet) uint64 {
+	switch f := t.flags(set); {
 	case f&FlagNot != 0:
 		return o.Not
 	case f&FlagRoot != 0:

@@ -28,6 +28,9 @@ func (d *Drainer) reclaim() {
 	d.kept = d.kept[n:]
 }
 
+// Dump hands the kept pages on and frees them.
+func (d *Drainer) Dump() error { return d.emitKept() }
+
 // emitKept hands the kept pages on, oldest first.
 func (d *Drainer) emitKept() error {
 	for _, k := range d.kept {

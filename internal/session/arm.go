@@ -21,6 +21,9 @@ func (s *session) setTracing(on bool) error {
 	var errs []error
 	for _, t := range s.targets {
 		t.table.SetOff(!on)
+		if on {
+			errs = append(errs, t.setTraceOff(false))
+		}
 		errs = append(errs, t.rearm(on))
 	}
 	return errors.Join(errs...)
@@ -127,6 +130,7 @@ func (t *target) rearm(on bool) error {
 			continue
 		}
 		t.setTrampolines(o)
+		t.putTriggers(o)
 		if err := t.table.Update(text, o.traced); err != nil {
 			errs = append(errs, err)
 		}

@@ -67,6 +67,7 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 		return err
 	}
 	t.ring = r
+	t.inheritTriggers(parent)
 	t.drainer = ring.NewDrainer(r, t.sink(), t.rec.o.Overwrite)
 	if err := t.write(t.all()); err != nil {
 		return err

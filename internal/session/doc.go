@@ -24,6 +24,8 @@ type Options struct {
 	Filter      *ftrace.Filter // nil: all functions
 	Regs, Stack bool
 	Overwrite   bool
+	Triggers    []*ftrace.Trigger
+	StartOff    bool // nothing is recorded until a trigger or ctl says so
 	Graph       bool // exits too
 	Profile     bool // statistics for each function instead of events
 	PrepareAll  bool // so that any function can be armed later without stopping anyone

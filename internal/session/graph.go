@@ -19,7 +19,9 @@ func (r *recorder) shadowed() bool {
 }
 
 // ops is what is registered in each target.
-func (r *recorder) ops() []*ftrace.Ops {
+func (r *recorder) ops() []*ftrace.Ops { return append(r.filterOps(), r.triggerOps()...) }
+
+func (r *recorder) filterOps() []*ftrace.Ops {
 	op := &ftrace.Ops{Name: "record"}
 	if r.o.Regs {
 		op.Flags |= ftrace.FlagRegs
@@ -114,6 +116,7 @@ func (t *target) setTrampolines(o *object) {
 		tr.Caller = at(b.Caller)
 	}
 	tr.RegsCaller = at(b.RegsCaller)
+	tr.Trigger = at(b.Trigger)
 	if tr.Caller != 0 && t.rec.exits() {
 		tr.ExitRet, tr.ExitGen, tr.ExitPushed = at(exits.Ret), at(exits.Gen), at(exits.Pushed)
 	}
@@ -177,7 +180,7 @@ func (t *target) exitLiteral(o *object, r *ftrace.Record) uint64 {
 func (t *target) controlTail() []byte {
 	tail := make([]byte, 5*8)
 	put := binary.LittleEndian.PutUint64
-	put(tail[24:], t.tidOffset)
+	put(tail[24:], t.tidOffsetNow())
 	put(tail[32:], t.ringAddr)
 	return tail
 }

@@ -175,6 +175,9 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 		return nil, errors.Join(err, sys.Unmap(mem))
 	}
 	r.Header().Session = uint64(os.Getpid())
+	if t.rec.o.StartOff {
+		r.Header().TraceOff = entry.TriggerTraceOff
+	}
 	// The pages that are used first, and again and again: a fault for each costs the
 	// target more than what it writes there.
 	err = r.Prefault(min(t.rec.buffer(), prefault), func(off, size int64) error {
@@ -225,7 +228,7 @@ func (t *target) makeMemfd(ctx context.Context) (f *os.File, fd int, err error) 
 // writeControl fills the control block. Its last word makes the target's threads
 // record.
 func (t *target) writeControl() error {
-	head := make([]byte, 40)
+	head := make([]byte, 48)
 	put := binary.LittleEndian.PutUint64
 	put(head[0:], entry.ControlMagic)
 	put(head[8:], uint64(t.inside(t.pid)))
@@ -236,6 +239,7 @@ func (t *target) writeControl() error {
 	}
 	put(head[24:], low)
 	put(head[32:], high)
+	put(head[40:], t.tidOffset)
 	tail := t.controlTail()
 	if _, err := t.mem.WriteAt(head, int64(t.control)); err != nil {
 		return fmt.Errorf("write control block: %w", err)
@@ -306,6 +310,7 @@ func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool,
 				slot2[r.Addr+arm64.SiteBranchOffset] = true
 			}
 		}
+		t.putTriggers(o)
 		for _, err := range t.table.Prepare(text, o.traced) {
 			t.rec.warn("not traced: %v", err)
 		}
@@ -388,12 +393,14 @@ func (t *target) refineTid() {
 
 // setTidOffset makes the trampolines read the thread id.
 func (t *target) setTidOffset(off uint64) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], off)
-	if _, err := t.mem.WriteAt(b[:], int64(t.control+entry.ControlSize-16)); err != nil {
-		return // it has ended
-	}
 	t.tidOffset = off
+	for _, w := range []struct{ at, value uint64 }{{40, off}, {entry.ControlSize - 16, t.tidOffsetNow()}} {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], w.value)
+		if _, err := t.mem.WriteAt(b[:], int64(t.control+w.at)); err != nil {
+			return // it has ended
+		}
+	}
 	text := ftrace.LiveText{Memory: t.text()}
 	for _, o := range t.objects {
 		if o.island == 0 {

@@ -43,6 +43,7 @@ type session struct {
 	launched *tracee.Process // the command, if it is one
 	name     string          // and how it was called
 	noRoom   bool            // nothing more can be written
+	wished   bool            // a trigger has asked for the end
 
 	control   *control       // nil: the recording cannot be controlled
 	stopped   []controlCall  // who asked for its end
@@ -109,6 +110,9 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 			if err != nil {
 				return "error", err
 			}
+			if s.wished {
+				return "stopped by a trigger", nil
+			}
 			if flush {
 				lastRound = now
 				s.control.name(s.targets)
@@ -151,7 +155,12 @@ func (s *session) look(flush bool) (int, error) {
 			return total, err
 		}
 		t.refineTid()
-		if s.rec.o.Stack {
+		stop, err := s.wishes(t)
+		if err != nil {
+			return total, err
+		}
+		s.wished = s.wished || stop
+		if s.rec.stacks() {
 			// An error says that its memory is gone: it has ended, or executes another
 			// program, which is told of in an event.
 			_ = t.findStacks()
@@ -335,6 +344,12 @@ func (s *session) adopt(ctx context.Context, parent *target, p *tracee.Process, 
 
 // close ends the recording of a target whose threads are gone.
 func (s *session) close(t *target, status *tracee.ExitStatus) error {
+	if t.installed {
+		// What its triggers asked for at last.
+		if _, err := s.wishes(t); err != nil {
+			return err
+		}
+	}
 	delete(s.targets, t.pid)
 	if len(s.former) >= maxFormer {
 		clear(s.former)
@@ -460,6 +475,11 @@ func (s *session) letGo(ctx context.Context) {
 
 // release removes a running target's instrumentation and lets it go.
 func (s *session) release(ctx context.Context, t *target) error {
+	if t.installed {
+		if _, err := s.wishes(t); err != nil {
+			s.rec.warn("%v", err)
+		}
+	}
 	delete(s.targets, t.pid)
 	if !t.installed {
 		if t.attached {

@@ -169,7 +169,11 @@ func (r *recorder) checkFilter(end bool) error {
 	if r.sites == 0 {
 		return nil
 	}
-	for _, p := range r.o.Filter.Unmatched() {
+	unmatched := r.o.Filter.Unmatched()
+	for _, trigger := range r.o.Triggers {
+		unmatched = append(unmatched, trigger.Filter.Unmatched()...)
+	}
+	for _, p := range unmatched {
 		if !end && p.HasObject() {
 			continue
 		}

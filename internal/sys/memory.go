@@ -1,6 +1,10 @@
 package sys
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // Numbers of system calls that are made on behalf of a traced process. They are those
 // of the architecture that nopal was built for, as the process's are.
@@ -50,7 +54,14 @@ func MapSharedFile(fd int, offset int64, size int) ([]byte, error) {
 
 // Fallocate makes [off, off+size) of a file exist, so that it need not be when it is
 // first written.
-func Fallocate(fd int, off, size int64) error { return unix.Fallocate(fd, 0, off, size) }
+func Fallocate(fd int, off, size int64) error {
+	for {
+		// Go's own signals interrupt it.
+		if err := unix.Fallocate(fd, 0, off, size); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
 
 // Unmap undoes MapSharedFile.
 func Unmap(b []byte) error { return unix.Munmap(b) }
