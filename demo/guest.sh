@@ -12,8 +12,8 @@ try() {
 	shift
 	echo "demo: $name: the untraced run" >&2
 	"$@" >"$name.plain"
-	echo "demo: $name: recording every function" >&2
-	nopal record -o "$name.data" -- "$@" >"$name.traced"
+	echo "demo: $name: recording the entry and the exits of every function" >&2
+	nopal record --graph --buffer 64m -o "$name.data" -- "$@" >"$name.traced"
 	if ! cmp "$name.plain" "$name.traced"; then
 		echo "demo: $name: the traced run printed something else" >&2
 		exit 1

@@ -20,23 +20,28 @@ else
 		build/arm64/nopal "$out/lua" "$out/sqlite3" demo/guest.sh demo/workload.lua demo/workload.sql
 fi
 
-# excerpt FILE FIRST LAST prints these lines of the trace. sed ends before the
-# trace does, which is no fault of nopal's.
-excerpt() {
-	build/nopal replay -i "$1" 2>/dev/null | sed -n "$2,$3p;$3q" || true
+# show LINES COMMAND... prints what is run, and the first lines of what it says. head ends before
+# nopal does, which is no fault of nopal's.
+show() {
+	local lines=$1
+	shift
+	echo
+	echo "=== nopal $*"
+	build/nopal "$@" 2>/dev/null | head -n "$lines" || true
 }
 
 for name in lua sqlite; do
 	data=$out/$name.data
-	echo
-	echo "=== $name: nopal info -i $data"
-	build/nopal info -i "$data"
-	echo
-	echo "=== $name: nopal replay -i $data (the first calls)"
-	excerpt "$data" 1 25
-	echo
-	echo "=== $name: nopal replay -i $data (later)"
-	excerpt "$data" 20000 20035
+	show 16 info -i "$data"
+	show 16 report -i "$data"
+	show 25 replay -i "$data" -D 5
 done
+# What one function calls, and who calls it.
+show 24 graph luaV_concat -i "$out/lua.data"
+show 24 graph sqlite3VdbeExec -D 3 -i "$out/sqlite.data"
+# A piece of the trace from within a call, as of ftrace's function_graph.
+show 40 replay -i "$out/lua.data" -F luaB_pcall
+show 40 replay -i "$out/sqlite.data" -F sqlite3BtreeInsert
+show 12 replay -i "$out/sqlite.data" -t 1ms
 echo
 say "the recordings are $out/lua.data and $out/sqlite.data"
