@@ -480,6 +480,17 @@ locateSlot:
 	EOR  R23, R5, R5
 	CBZ  R5, locateDone
 	MOVD ZR, ShadowHeader_Owner(R19)
+	MOVD ShadowHeader_Top(R19), R6                    // of who had it before
+
+locateClear:
+	SUB  $const_shadowFrameSize, R6
+	SUB  $const_shadowFirst, R6, R5
+	TBNZ $63, R5, locateTake
+	ADD  R19, R6, R5
+	MOVD ZR, (R5)
+	B    locateClear
+
+locateTake:
 	MOVD -32(R9), R5                                  // Control.Base
 	MOVD $const_shadowFirst, R6
 	STP  (R6, R5), ShadowHeader_Top(R19)

@@ -123,6 +123,9 @@ func (t *target) rearm(on bool) error {
 	if !t.installed {
 		return nil
 	}
+	if err := t.updateShadow(); err != nil && !notThere(err) {
+		return err
+	}
 	text := &ftrace.LiveBatch{Memory: t.text()}
 	var errs []error
 	for _, o := range t.objects {

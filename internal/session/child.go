@@ -23,7 +23,7 @@ func (t *target) child(p *tracee.Process) *target {
 	c := &target{
 		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
 		objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, index: t.index,
-		hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug,
+		profile: t.profile.inherit(), hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug,
 	}
 	table, traced := t.table.Clone()
 	c.table = table
@@ -42,8 +42,8 @@ func (t *target) child(p *tracee.Process) *target {
 // parent's already, and its control block was wiped by the fork.
 func (t *target) installChild(ctx context.Context, parent *target, state ring.State) error {
 	t.ringAddr, t.control, t.controlSize = state.Addr, state.Control, state.ControlSize
-	t.tidOffset = parent.tidOffset
-	file, fd, err := t.makeMemfd(ctx)
+	t.tidOffset, t.shadow = parent.tidOffset, parent.shadow
+	file, fd, err := t.makeMemfd(ctx, memfdName)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,13 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 	if err := t.write(t.all()); err != nil {
 		return err
 	}
+	if err := t.markShadow(); err != nil {
+		return err
+	}
 	if err := t.writeControl(); err != nil {
+		return err
+	}
+	if err := t.mapProfileChild(ctx, parent); err != nil {
 		return err
 	}
 	t.installed = true
@@ -109,6 +115,9 @@ func (t *target) inside(tid int) uint32 {
 
 // bury makes the slot of a thread that is gone free for others.
 func (t *target) bury(slot int) error {
+	if err := t.disownShadow(slot); err != nil {
+		return err
+	}
 	const key = 16 // its offset in entry.Slot
 	at := t.control + entry.ControlSize + uint64(slot)<<entry.SlotShift
 	var tombstone [8]byte
@@ -129,6 +138,9 @@ func (t *target) bury(slot int) error {
 func (t *target) closeRing() error {
 	if t.ring == nil {
 		return nil
+	}
+	if err := t.closeProfile(); err != nil {
+		return err
 	}
 	noSlot, err := t.drainer.Close()
 	if err == nil && noSlot > 0 {

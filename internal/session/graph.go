@@ -169,8 +169,11 @@ func (t *target) writeIsland(addr uint64, code []byte) error {
 }
 
 // exitLiteral is the word that the exits of a function load: the code position of its
-// event, which is that of the entry in the range of the exits.
+// event, which is that of the entry in the range of the exits; or where it is counted.
 func (t *target) exitLiteral(o *object, r *ftrace.Record) uint64 {
+	if t.rec.o.Profile {
+		return t.profileLiteral(o, r)
+	}
 	const body = 8 // from slot 1 to behind slot 2
 	return (o.exitIndex + (r.Addr+body-o.start)/4) << entry.WordIndexShift
 }
@@ -178,9 +181,11 @@ func (t *target) exitLiteral(o *object, r *ftrace.Record) uint64 {
 // controlTail is the end of the control block. Its last word makes the target's
 // threads record.
 func (t *target) controlTail() []byte {
-	tail := make([]byte, 5*8)
+	tail := make([]byte, 7*8)
+	t.shadowState = t.rec.shadowState()
+	t.shadowState.put(tail)
 	put := binary.LittleEndian.PutUint64
-	put(tail[24:], t.tidOffsetNow())
-	put(tail[32:], t.ringAddr)
+	put(tail[40:], t.tidOffsetNow())
+	put(tail[48:], t.ringAddr)
 	return tail
 }

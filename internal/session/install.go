@@ -127,7 +127,7 @@ func (t *target) makeRing(ctx context.Context) error {
 	t.control = room + slots - entry.ControlSize
 	t.ringAddr = (t.control + t.controlSize + 2*t.page - 1) &^ (t.page - 1)
 	mmap := t.mmapStopped(ctx)
-	file, fd, err := t.makeMemfd(ctx)
+	file, fd, err := t.makeMemfd(ctx, memfdName)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,13 @@ func (t *target) makeRing(ctx context.Context) error {
 		return err
 	}
 	t.tidOffset = t.findTid()
-	return t.writeControl()
+	if err := t.mapShadow(ctx); err != nil {
+		return err
+	}
+	if err := t.writeControl(); err != nil {
+		return err
+	}
+	return t.mapProfile(ctx)
 }
 
 // prefault is how many bytes of ring pages exist from the start.
@@ -191,7 +197,7 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 
 // makeMemfd makes the shared memory in the target's name, so that it counts as the
 // target's, and opens it here. fd is the target's descriptor of it.
-func (t *target) makeMemfd(ctx context.Context) (f *os.File, fd int, err error) {
+func (t *target) makeMemfd(ctx context.Context, called string) (f *os.File, fd int, err error) {
 	// A first thread that has ended stays as a zombie while others live.
 	var th *tracee.Thread
 	var regs tracee.Regs
@@ -211,7 +217,7 @@ func (t *target) makeMemfd(ctx context.Context) (f *os.File, fd int, err error) 
 	if _, err := t.mem.ReadAt(saved, int64(name)); err != nil {
 		return nil, 0, fmt.Errorf("read stack: %w", err)
 	}
-	if _, err := t.mem.WriteAt(append([]byte(memfdName), 0), int64(name)); err != nil {
+	if _, err := t.mem.WriteAt(append([]byte(called), 0), int64(name)); err != nil {
 		return nil, 0, fmt.Errorf("write stack: %w", err)
 	}
 	n, err := th.Syscall(ctx, sys.NrMemfdCreate, name, sys.MemfdCloexec)
@@ -299,6 +305,7 @@ func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool,
 	if err := t.journal(objects); err != nil {
 		return nil, nil, err
 	}
+	t.profileObjects(objects)
 	slot2 := map[uint64]bool{}
 	text := &ftrace.BatchText{Memory: t.text()}
 	for _, o := range objects {

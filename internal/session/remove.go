@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"nopal/internal/arch/arm64"
@@ -238,7 +239,10 @@ func (r *remover) unmap(ctx context.Context, p *tracee.Process) error {
 // is noted before the mapping is made.
 func (r *remover) ourIsland(maps []tracee.Mapping, i entry.IslandEntry) bool {
 	m, ok := mappingAt(maps, i.Addr)
-	return ok && m.Path == "" && m.Perms == "r-xp" && i.Addr+i.Size <= m.End
+	if ok && isProfile(m) {
+		return i.Addr+i.Size <= m.End
+	}
+	return ok && m.Path == "" && i.Addr+i.Size <= m.End && (m.Perms == "r-xp" || r.isShadow(m, i))
 }
 
 // isControl recognises the control block: by its magic or, in a forked child, where
@@ -273,5 +277,7 @@ func findState(pid int, mem *tracee.Memory) (ring.State, bool, error) {
 }
 
 func isRing(m tracee.Mapping) bool {
-	return len(m.Path) >= len(memfdPrefix) && m.Path[:len(memfdPrefix)] == memfdPrefix
+	return strings.HasPrefix(m.Path, memfdPrefix) && !isProfile(m)
 }
+
+func isProfile(m tracee.Mapping) bool { return strings.HasPrefix(m.Path, profilePrefix) }

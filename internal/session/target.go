@@ -42,13 +42,16 @@ type target struct {
 	hookIsland uint64          // and the copy of the entry code that it leads to
 	rdebug     uint64
 
+	profile     *profile // nil: none is kept
 	installed   bool
 	ring        *ring.Ring
 	drainer     *ring.Drainer
 	ringAddr    uint64
 	control     uint64
 	controlSize uint64
-	tidOffset   uint64    // as in entry.Control
+	tidOffset   uint64 // as in entry.Control
+	shadow      uint64 // the region of shadow stacks; 0: none
+	shadowState shadowState
 	refineAt    time.Time // when to look for it again, and how long to wait then
 	refineWait  time.Duration
 	stacks      map[uint32]bool // streams whose stacks have been looked for
@@ -277,6 +280,7 @@ func (t *target) fillIsland(o *object, addr uint64) error {
 	binary.LittleEndian.PutUint64(lit[32:], entry.WordReserved<<entry.WordIndexShift|entry.RegsRecord)
 	binary.LittleEndian.PutUint64(lit[40:], entry.WordRecord<<entry.WordIndexShift|entry.RecordRegs|entry.RegsRecord)
 	binary.LittleEndian.PutUint64(lit[48:], addr+t.blob.Reserve)
+	binary.LittleEndian.PutUint64(lit[56:], t.shadow)
 	if _, err := t.text().WriteAt(code, int64(addr)); err != nil {
 		return fmt.Errorf("write trampolines at %#x: %w", addr, err)
 	}

@@ -43,6 +43,7 @@ const (
 	MapNoReserve      = unix.MAP_NORESERVE
 
 	AdviseWipeOnFork = unix.MADV_WIPEONFORK
+	AdviseNoHugePage = unix.MADV_NOHUGEPAGE
 
 	MemfdCloexec = unix.MFD_CLOEXEC
 )
