@@ -45,6 +45,35 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
+// BenchmarkExits finds the exits of 100,000 functions.
+func BenchmarkExits(b *testing.B) {
+	const functions = 100_000
+	for _, c := range []struct{ name, flag string }{
+		{"symbols", "-Wl,--discard-none"},
+		{"stripped", "-Wl,--strip-all"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			dir := b.TempDir()
+			source := filepath.Join(dir, "many.s")
+			if err := os.WriteFile(source, manyFunctions(functions), 0o600); err != nil {
+				b.Fatal(err)
+			}
+			path := filepath.Join(dir, "many.so")
+			run(b, gcc, "-shared", "-nostdlib", c.flag, source, "-o", path)
+			im := open(b, path)
+			b.ResetTimer()
+			for b.Loop() {
+				im.exits = nil
+				for i := range im.Sites() {
+					if e := im.Exits(i); len(e.List) != 1 {
+						b.Fatalf("site %+v has exits %+v", im.Sites()[i], e)
+					}
+				}
+			}
+		})
+	}
+}
+
 // manyFunctions writes what a compiler makes of functions with a frame, a
 // branch and a call. Half of them are local.
 func manyFunctions(n int) []byte {

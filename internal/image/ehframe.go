@@ -22,7 +22,11 @@ type frameRange struct {
 type frames struct {
 	ranges []frameRange // sorted, disjoint
 	except []part       // .gcc_except_table
+	left   int          // landing pads that may still be read
 }
+
+// maxPads bounds the work that ranges make which share one list of landing pads.
+const maxPads = 1 << 22
 
 // at gives the index of the range that an address lies in.
 func (f *frames) at(va uint64) (int, bool) {
@@ -33,7 +37,7 @@ func (f *frames) at(va uint64) (int, bool) {
 // readFrames reads what there is; code without call frame information is usual,
 // so what is malformed is left out.
 func readFrames(f *elf.File) *frames {
-	var all frames
+	all := frames{left: maxPads}
 	for _, s := range f.Sections {
 		if s.Flags&elf.SHF_ALLOC == 0 || s.Type == elf.SHT_NOBITS {
 			continue
@@ -133,7 +137,7 @@ func (f *frames) pads(e frameRange, into []uint64) []uint64 {
 		enc := r.byte()
 		size := r.uleb()
 		end := r.at + size
-		for !r.failed && r.at < end {
+		for ; !r.failed && r.at < end && f.left > 0; f.left-- {
 			r.pointer(enc)
 			r.pointer(enc)
 			pad := r.pointer(enc)

@@ -108,39 +108,69 @@ func (x *exitIndex) siteOf(va uint64) (int, bool) {
 	if i < 0 {
 		return 0, false
 	}
-	end, _ := x.end(sites[i])
+	end, _, _ := x.end(sites[i])
 	return i, va < end
 }
 
 // followBranches looks at all direct branches and calls of the object.
 func (x *exitIndex) followBranches() {
-	for _, p := range x.code.parts {
+	x.code.branches(func(b branch) {
+		source, target := x.coldAt(b.from), x.coldAt(b.to)
+		switch {
+		case source == target: // both nil, mostly
+		case target != nil && b.call:
+			target.called = target.called || b.to == target.start
+		case target != nil:
+			if site, ok := x.siteOf(b.from); ok && source == nil {
+				target.in = appendNew(target.in, site)
+			}
+		case !b.call:
+			if site, ok := x.siteOf(b.to); ok && b.to >= bodyOf(x.im.sites[site]) {
+				source.back = appendNew(source.back, site)
+			}
+		}
+	})
+}
+
+// branch is a direct branch.
+type branch struct {
+	from, to uint64
+	call     bool
+}
+
+// branches calls found for each direct branch of the code, calls included.
+func (c *code) branches(found func(branch)) {
+	for _, p := range c.parts {
 		for off := 0; off+arm64.InsnSize <= len(p.data); off += arm64.InsnSize {
 			insn := binary.LittleEndian.Uint32(p.data[off:])
-			if insn>>26&7 != 0b101 {
+			if insn>>26&7 != 0b101 { // Arm ARM C4.1: no branch at all
 				continue
 			}
 			from := p.va + uint64(off)
-			to, ok := arm64.BranchTarget(from, insn)
-			if !ok {
-				continue
-			}
-			source, target := x.coldAt(from), x.coldAt(to)
-			switch {
-			case source == target: // both nil, mostly
-			case target != nil && arm64.Classify(insn) == arm64.KindBL:
-				target.called = target.called || to == target.start
-			case target != nil:
-				if site, ok := x.siteOf(from); ok && source == nil {
-					target.in = appendNew(target.in, site)
-				}
-			case arm64.Classify(insn) != arm64.KindBL:
-				if site, ok := x.siteOf(to); ok && to >= bodyOf(x.im.sites[site]) {
-					source.back = appendNew(source.back, site)
-				}
+			if to, ok := arm64.BranchTarget(from, insn); ok {
+				found(branch{from, to, arm64.Classify(insn) == arm64.KindBL})
 			}
 		}
 	}
+}
+
+// enteredBetween reports whether code elsewhere, or an address in data, leads to
+// a place behind the patch area of a site and before end: then what stands there
+// may belong to others.
+func (x *exitIndex) enteredBetween(s Site, end uint64) bool {
+	if !x.drawn {
+		x.drawn = true
+		x.code.branches(func(b branch) { x.lines = append(x.lines, b) })
+		slices.SortFunc(x.lines, func(a, b branch) int { return cmp.Compare(a.to, b.to) })
+	}
+	start := bodyOf(s)
+	i := sort.Search(len(x.lines), func(i int) bool { return x.lines[i].to >= start })
+	for ; i < len(x.lines) && x.lines[i].to < end; i++ {
+		if b := x.lines[i]; b.from < s.Entry || b.from >= end {
+			return true
+		}
+	}
+	return x.isTaken(start, end)
 }
 
 // followPads looks at the landing pads of all functions.
@@ -172,6 +202,9 @@ func appendNew(list []int, n int) []int {
 	return append(list, n)
 }
 
+// maxParts is how many pieces a function may be in.
+const maxParts = 32
+
 // addCold adds the cold parts of a site's function to its code.
 func (x *exitIndex) addCold(site int) (reason string) {
 	i := sort.Search(len(x.owned), func(i int) bool { return x.owned[i].site >= site })
@@ -179,6 +212,9 @@ func (x *exitIndex) addCold(site int) (reason string) {
 		p := &x.cold[x.owned[i].part]
 		if x.owned[i].shared {
 			return fmt.Sprintf("it shares %s with another function", p.name)
+		}
+		if len(x.parts) == maxParts {
+			return fmt.Sprintf("it consists of more than %d parts", maxParts)
 		}
 		if !x.addPart(p.start, p.end) {
 			return fmt.Sprintf("%s reaches beyond the code", p.name)

@@ -36,6 +36,8 @@ type exitIndex struct {
 	done   []bool
 	parts  []arm64.Part
 	pads   []uint64
+	lines  []branch // the direct branches of the object, by target
+	drawn  bool     // lines were looked for
 }
 
 // Exits gives the exits of the function of a site, by its index in Sites. The
@@ -79,7 +81,10 @@ func (x *exitIndex) find(site int) Exits {
 	if s.Reason != "" {
 		return Exits{Reason: "it cannot be traced: " + s.Reason}
 	}
-	end, reason := x.end(s)
+	end, sure, reason := x.end(s)
+	if reason == "" && !sure && x.enteredBetween(s, end) {
+		reason = "where it ends is not known, and other code leads to places behind its entry"
+	}
 	if reason != "" {
 		return Exits{Reason: reason}
 	}
@@ -142,26 +147,26 @@ func (x *exitIndex) addPads(p arm64.Part) {
 }
 
 // end gives where the function of a site ends: where its symbol or its call frame
-// information says, or else at the next thing that is known to begin.
-func (x *exitIndex) end(s Site) (end uint64, reason string) {
+// information says, or else, not surely, at the next thing that is known to begin.
+func (x *exitIndex) end(s Site) (end uint64, sure bool, reason string) {
 	next := x.next(s)
 	if s.Func >= 0 {
 		if f := x.im.funcs[s.Func]; f.Size != 0 && f.Addr == s.Entry {
 			end = f.Addr + f.Size
 			if end > next && end > f.Addr {
-				return 0, fmt.Sprintf("another function begins within it (at %#x)", next)
+				return 0, false, fmt.Sprintf("another function begins within it (at %#x)", next)
 			}
-			return end, ""
+			return end, true, ""
 		}
 	}
 	if i, ok := x.frames.at(bodyOf(s)); ok && x.frames.ranges[i].end <= next {
-		return x.frames.ranges[i].end, ""
+		return x.frames.ranges[i].end, true, ""
 	}
 	i := sort.Search(len(x.im.funcs), func(i int) bool { return x.im.funcs[i].Addr > s.Entry })
 	if i < len(x.im.funcs) {
 		next = min(next, x.im.funcs[i].Addr)
 	}
-	return next, ""
+	return next, false, ""
 }
 
 // next gives where the next patch area begins, or the end of the section.

@@ -236,3 +236,26 @@ func TestExitsOfPrograms(t *testing.T) {
 func hasTable(l *listing) bool {
 	return l != nil && slices.ContainsFunc(l.insns, func(i listed) bool { return i.mnemonic == "adr" })
 }
+
+// TestExitsOfAssembly has functions whose names say what is expected.
+func TestExitsOfAssembly(t *testing.T) {
+	for _, flags := range []string{"-shared", "-static", "-static-pie", "-shared -Wl,--pack-dyn-relocs=relr"} {
+		compiler := gcc
+		if strings.Contains(flags, "relr") {
+			compiler = clang
+		}
+		path := build(t, compiler, "exits.S", append(strings.Fields(flags), "-nostdlib", "-Wl,-Bsymbolic", "-Wl,-e0")...)
+		im := open(t, path)
+		for i, s := range im.Sites() {
+			name, e := im.SiteName(s), im.Exits(i)
+			entryOnly := strings.HasPrefix(name, "entry_only")
+			if entryOnly != (e.Reason != "") || !entryOnly && !strings.HasPrefix(name, fmt.Sprintf("exits_%d_", len(e.List))) {
+				t.Errorf("%s: %s has exits %+v", flags, name, e)
+			}
+		}
+		if len(im.Sites()) < 15 {
+			t.Errorf("%s: %d sites", flags, len(im.Sites()))
+		}
+		checkStripped(t, path)
+	}
+}

@@ -41,6 +41,11 @@ func FuzzNew(f *testing.F) {
 			if s.Addr%4 != 0 {
 				t.Errorf("site %+v is not aligned", s)
 			}
+			for _, e := range im.Exits(i).List {
+				if im.exits.code.insn(e.Addr) != e.Insn {
+					t.Errorf("site %+v has exit %+v, where the code is %08x", s, e, im.exits.code.insn(e.Addr))
+				}
+			}
 		}
 		for i, f := range im.Funcs() {
 			if got, ok := im.FuncAt(f.Addr); !ok || got != i {

@@ -7,6 +7,7 @@ import "encoding/binary"
 const (
 	tableWindow  = 64
 	tableEntries = 1 << 12
+	tableSteps   = 16 // what looking costs
 )
 
 // Conditions of b.cond (Arm ARM C1.2.4).
@@ -31,6 +32,9 @@ const (
 // between. If one of them were not what belongs to the branch, targets would lie
 // anywhere; so all have to lie in the function.
 func (f *ExitFinder) jumpTable(i int, into []int) (targets []int, ok bool) {
+	if f.steps -= tableSteps; f.steps < 0 {
+		return nil, false
+	}
 	sum, ok := f.definition(i, field(f.words[i], 5, 5))
 	if !ok {
 		return nil, false
@@ -64,9 +68,10 @@ func (f *ExitFinder) jumpTable(i int, into []int) (targets []int, ok bool) {
 		return nil, false
 	}
 	count, ok := f.tableSize(i)
-	if !ok || f.body.Read == nil {
+	if !ok || f.body.Read == nil || count > f.steps {
 		return nil, false
 	}
+	f.steps -= count
 	size := 1 << field(f.words[load], 30, 2)
 	entries := make([]byte, count*size+8)
 	if !f.body.Read(entries[:count*size], table) {
