@@ -90,7 +90,7 @@ func (p *picker) thread(t *trace.Task) *threadPick {
 // event takes the next event of the recording.
 func (p *picker) event(ev *trace.Event) {
 	if !p.ranged {
-		p.from, p.to = p.sel.Range.between(ev.Time)
+		p.from, p.to = p.sel.Range.Between(ev.Time)
 		p.ranged = true
 	}
 	p.prove(ev.Time)

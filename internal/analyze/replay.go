@@ -136,7 +136,7 @@ func (p *player) begin() {
 	}
 	p.buf = p.view.header(p.buf)
 	s := &p.o.Selection
-	if s.nested() || s.TID != 0 || s.MinTime > 0 || s.Range != (Range{}) {
+	if !s.All() {
 		p.pick = newPicker(s, p.names, exits, p.write)
 		p.pick.rebase, p.pick.join, p.pick.minimum = tree, tree && (s.nested() || s.MinTime > 0), s.MinTime
 	}

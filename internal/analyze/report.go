@@ -75,8 +75,8 @@ func NewReport(r io.Reader, o ReportOptions) (*Report, error) {
 	if nodes {
 		p.contexts = &contexts{sel: &p.o.Selection, names: p.names, calls: p.calls}
 	}
-	p.from, p.to = o.Range.between(o.First)
-	p.all = !nodes && o.By == ByFunction && o.TID == 0 && o.MinTime == 0 && o.Range == Range{}
+	p.from, p.to = o.Range.Between(o.First)
+	p.all = o.By == ByFunction && o.All()
 	p.sums = sums{by: o.By, rec: p.report.Recording, names: p.names}
 	for {
 		b, err := p.calls.Next()

@@ -54,8 +54,8 @@ type Bound struct {
 // Elapsed reports that the range depends on when the recording began.
 func (r Range) Elapsed() bool { return r.From.Elapsed || r.To.Elapsed }
 
-// between returns the range as times, given that of the first event.
-func (r Range) between(first int64) (from, to int64) {
+// Between returns the range as times, given that of the first event.
+func (r Range) Between(first int64) (from, to int64) {
 	return r.From.at(first, math.MinInt64), r.To.at(first, math.MaxInt64)
 }
 

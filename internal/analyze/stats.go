@@ -97,6 +97,12 @@ func (s *stats) quantile(num, den uint64) uint64 {
 	if rem != 0 {
 		rank++
 	}
+	switch {
+	case rank <= 1:
+		return s.min
+	case rank >= s.known:
+		return s.max
+	}
 	below := uint64(0)
 	for b, n := range s.hist {
 		if below += n; n != 0 && below >= rank {
