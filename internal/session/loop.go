@@ -155,6 +155,11 @@ func (s *session) look(flush bool) (int, error) {
 			return total, err
 		}
 		t.refineTid()
+		if flush {
+			if err := t.lookProfile(); err != nil {
+				return total, err
+			}
+		}
 		stop, err := s.wishes(t)
 		if err != nil {
 			return total, err
@@ -488,6 +493,7 @@ func (s *session) release(ctx context.Context, t *target) error {
 		return nil
 	}
 	t.leave()
+	t.profileEnds()
 	r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
 	// The sooner the fewer threads are in our code later; what fails here is tried
 	// again, and its error told, when they are stopped.

@@ -1,0 +1,276 @@
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/bits"
+	"os"
+	"slices"
+	"sync/atomic"
+	"syscall"
+
+	"nopal/internal/entry"
+	"nopal/internal/ftrace"
+	"nopal/internal/image"
+	"nopal/internal/sys"
+	"nopal/internal/tracee"
+)
+
+// profileName names the memory of a profile in the target.
+const (
+	profileName   = memfdName + "-profile"
+	profilePrefix = memfdPrefix + "-profile"
+)
+
+// How much there is of everything, at the most. It is address space and the size of a
+// sparse file: memory is taken by what is used.
+const (
+	profileFuncs = 128 << 10 // functions of a process that are counted
+	profileAreas = 1024      // threads that are counted at a time
+	profileLeast = 16        // where the address space is limited
+)
+
+// bodyOffset is from a site's first slot to behind its second.
+const bodyOffset = 8
+
+// profile is where the calls of a target are counted.
+type profile struct {
+	file   *os.File
+	addr   uint64 // in the target
+	size   uint64
+	mem    []byte // the part that is not areas
+	head   *entry.ProfileHeader
+	links  []uint32
+	lookup []entry.ProfileLookup
+	room   int // functions in an area
+
+	funcs   []profiled // by number; the first counts what found no room
+	numbers map[profileKey]int
+	sites   map[uint64]int // number by address behind the site
+
+	read profileReading
+}
+
+// profiled is a function that is counted.
+type profiled struct {
+	im *image.Image
+	va uint64 // of its site
+}
+
+type profileKey = profiled
+
+// newProfile knows no function yet.
+func newProfile() *profile {
+	return &profile{funcs: make([]profiled, 1), numbers: map[profileKey]int{}, sites: map[uint64]int{}, room: profileFuncs}
+}
+
+// inherit is the profile of a forked child, which has the stubs of its parent and so
+// its numbers.
+func (p *profile) inherit() *profile {
+	if p == nil {
+		return nil
+	}
+	return &profile{funcs: slices.Clone(p.funcs), numbers: maps.Clone(p.numbers), sites: maps.Clone(p.sites), addr: p.addr, room: p.room}
+}
+
+// number is the number of a function of o, which it gets when it is first asked for.
+func (t *target) number(o *object, r *ftrace.Record) int {
+	p := t.profile
+	k := profileKey{o.im, r.Addr - o.bias}
+	n, ok := p.numbers[k]
+	if !ok {
+		n = len(p.funcs)
+		if n == p.room {
+			t.rec.warn("process %d: more than %d functions: the rest is not counted (-F chooses which are)", t.pid, p.room-1)
+			return 0
+		}
+		p.funcs = append(p.funcs, k)
+		p.numbers[k] = n
+	}
+	return n
+}
+
+// profileLiteral is the word that the exits of a function load: where its counters are
+// in an area.
+func (t *target) profileLiteral(o *object, r *ftrace.Record) uint64 {
+	return counterOffset(t.number(o, r))
+}
+
+// counterOffset is where the code finds the counters of function n in an area.
+func counterOffset(n int) uint64 {
+	return entry.ProfileFrameBytes + uint64(n)*entry.ProfileFuncSize + entry.ProfileHistSize
+}
+
+// profileObjects makes the functions of objects known to the target: it looks them up
+// where their exits are not known or were not seen.
+func (t *target) profileObjects(objects []*object) {
+	p := t.profile
+	if p == nil || p.head == nil {
+		return
+	}
+	for _, o := range objects {
+		for i := range o.traced.Records {
+			r := &o.traced.Records[i]
+			if !o.traced.Wants(r) {
+				continue
+			}
+			if n := t.number(o, r); n != 0 {
+				p.sites[r.Addr+bodyOffset] = n
+				p.enter(r.Addr+bodyOffset, counterOffset(n))
+			}
+		}
+	}
+}
+
+// enter puts an entry into the lookup table, which the target reads meanwhile.
+func (p *profile) enter(site, counters uint64) {
+	first := uint64(entry.ProfileHash(site, p.head.LookupShift))
+	for i := first; i < first+entry.ProfileProbes; i++ {
+		e := &p.lookup[i]
+		switch atomic.LoadUint64(&e.Site) {
+		case 0:
+			atomic.StoreUint64(&e.Counters, counters)
+			atomic.StoreUint64(&e.Site, site)
+			return
+		case site:
+			atomic.StoreUint64(&e.Counters, counters)
+			return
+		}
+	}
+}
+
+// mapProfile maps the memory of a profile into the target and tells it.
+func (t *target) mapProfile(ctx context.Context) error {
+	if !t.rec.o.Profile {
+		return nil
+	}
+	p := newProfile()
+	t.profile = p
+	known := 0
+	for _, o := range t.objects {
+		known += o.wanted
+	}
+	p.room = max(p.room, 2*known)
+	maps, err := tracee.Maps(t.pid)
+	if err != nil {
+		return err
+	}
+	for areas := uint64(profileAreas); ; areas /= 2 {
+		l := profileLayout(p.room, areas)
+		addr, err := findRoom(maps, l.size+entry.ProfileAreaAlign)
+		if err == nil {
+			p.addr = (addr + entry.ProfileAreaAlign - 1) &^ (entry.ProfileAreaAlign - 1)
+			err = t.ring.AddIsland(p.addr, l.size)
+		}
+		if err == nil {
+			err = p.make(ctx, t, l, sys.MapFixedNoReplace)
+		}
+		if err == nil {
+			return t.tellProfile()
+		}
+		if areas == profileLeast || !errors.Is(err, syscall.ENOMEM) {
+			return fmt.Errorf("map %d MiB for the profile of process %d (its address space may be limited, see ulimit -v): %w", l.size>>20, t.pid, err)
+		}
+	}
+}
+
+// mapProfileChild is mapProfile for a forked child, which must not write into its
+// parent's.
+func (t *target) mapProfileChild(ctx context.Context, parent *target) error {
+	if t.profile == nil || parent.profile == nil || parent.profile.size == 0 {
+		return nil
+	}
+	l := profileLayout(t.profile.room, parent.profile.head.Areas)
+	if err := t.profile.make(ctx, t, l, mapFixed); err != nil {
+		return err
+	}
+	for site, n := range t.profile.sites {
+		t.profile.enter(site, counterOffset(n))
+	}
+	return t.tellProfile()
+}
+
+// profileParts are the sizes and offsets of the parts of a profile's memory.
+type profileParts struct {
+	areas, areaSize, areasOff uint64
+	linksOff, lookupOff       uint64
+	lookups                   uint64
+	size                      uint64
+}
+
+func profileLayout(room int, areas uint64) profileParts {
+	align := func(n uint64) uint64 {
+		return (n + entry.ProfileAreaAlign - 1) &^ (entry.ProfileAreaAlign - 1)
+	}
+	l := profileParts{areas: areas, areaSize: align(counterOffset(room))}
+	l.lookups = 1 << bits.Len64(uint64(room)) // at most half of it is used
+	l.lookups *= 2
+	l.linksOff = 4096
+	l.lookupOff = align(l.linksOff + 4*(areas+1))
+	l.areasOff = align(l.lookupOff + (l.lookups+entry.ProfileProbes)*sizeofLookup)
+	l.size = l.areasOff + areas*l.areaSize
+	return l
+}
+
+// make makes and maps the memory.
+func (p *profile) make(ctx context.Context, t *target, l profileParts, fixed int) error {
+	file, fd, err := t.makeMemfd(ctx, profileName)
+	if err != nil {
+		return err
+	}
+	if err := p.format(file, l); err != nil {
+		return errors.Join(err, file.Close(), t.p.CloseFD(ctx, fd))
+	}
+	err = t.mmapStopped(ctx)(p.addr, l.size, sys.ProtRead|sys.ProtWrite, sys.MapShared|sys.MapNoReserve|fixed, fd)
+	if err := errors.Join(err, t.p.CloseFD(ctx, fd)); err != nil {
+		return errors.Join(err, p.close())
+	}
+	return nil
+}
+
+// format lays out a fresh file.
+func (p *profile) format(file *os.File, l profileParts) error {
+	if err := file.Truncate(int64(l.size)); err != nil {
+		return fmt.Errorf("make memory for a profile: %w", err)
+	}
+	mem, err := sys.MapSharedFile(int(file.Fd()), 0, int(l.areasOff))
+	if err != nil {
+		return fmt.Errorf("map memory for a profile: %w", err)
+	}
+	p.file, p.mem, p.size = file, mem, l.size
+	p.head = profileHeader(mem)
+	p.links = profileLinks(mem[l.linksOff:], l.areas+1)
+	p.lookup = profileLookup(mem[l.lookupOff:], l.lookups+entry.ProfileProbes)
+	*p.head = entry.ProfileHeader{
+		Areas: l.areas, AreaSize: l.areaSize, AreasOff: l.areasOff, LinksOff: l.linksOff,
+		LookupOff: l.lookupOff, LookupShift: uint64(32 - bits.TrailingZeros64(l.lookups)),
+	}
+	p.read = newProfileReading()
+	return nil
+}
+
+// close lets go of it.
+func (p *profile) close() error {
+	if p.head == nil {
+		return nil
+	}
+	err := errors.Join(sys.Unmap(p.mem), p.file.Close())
+	p.mem, p.head, p.links, p.lookup, p.file = nil, nil, nil, nil, nil
+	if err != nil {
+		return fmt.Errorf("unmap profile: %w", err)
+	}
+	return nil
+}
+
+// tellProfile writes the address of the profile into the control block.
+func (t *target) tellProfile() error {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], t.profile.addr)
+	if _, err := t.mem.WriteAt(b[:], int64(t.control+controlStacks)); err != nil {
+		return fmt.Errorf("write control block: %w", err)
+	}
+	return nil
+}
