@@ -73,10 +73,11 @@ type Events struct {
 	end     error // why nothing more is read
 	closed  bool  // the calls that were open then have been ended
 
-	event Event
-	regs  [NumRegs]uint64
-	stack []uint64
-	free  [bufClasses][][]byte
+	decoder wordDecoder
+	event   Event
+	regs    [NumRegs]uint64
+	stack   []uint64
+	free    [bufClasses][][]byte
 }
 
 // NewEvents reads the blocks of r from here on.
@@ -276,16 +277,17 @@ const segmentCost = 256
 
 // segment is a chunk that waits.
 type segment struct {
-	buf    []byte
-	words  []byte
-	task   *Task
-	layout *layout
-	base   uint64
-	lost   uint64
-	off    int64 // in the file
-	cost   int   // in pending
-	mark   *Mark // instead of words
-	end    bool  // no words: the open calls end here
+	buf     []byte
+	words   []byte
+	encoded bool
+	task    *Task
+	layout  *layout
+	base    uint64
+	lost    uint64
+	off     int64 // in the file
+	cost    int   // in pending
+	mark    *Mark // instead of words
+	end     bool  // no words: the open calls end here
 }
 
 // stream is the sequence of the chunks of one thread.
@@ -334,7 +336,7 @@ func (e *Events) chunk(payload []byte) error {
 	p.current[c.TID] = c.Stream
 	cost := segmentCost + cap(payload)
 	e.pending += cost
-	e.queue(s, segment{buf: payload, cost: cost, words: c.Words, task: task, layout: p.layout, base: c.Base, lost: c.Lost, off: e.r.block0})
+	e.queue(s, segment{buf: payload, cost: cost, words: c.Words, encoded: c.Flags&chunkEncoded != 0, task: task, layout: p.layout, base: c.Base, lost: c.Lost, off: e.r.block0})
 	return nil
 }
 
@@ -426,6 +428,13 @@ func (e *Events) open(s *stream) {
 		if prev != nil && prev.TID != s.cur.task.TID {
 			s.depth.sp = s.depth.sp[:0]
 		}
+		if s.cur.encoded {
+			if err := e.decode(&s.cur); err != nil {
+				s.cursor.err = err
+				e.broken(s)
+				return
+			}
+		}
 		s.cursor.Reset(&Chunk{Words: s.cur.words, Base: s.cur.base}, last)
 		switch {
 		case s.cur.end && s.calls.len() > 0:
@@ -450,6 +459,24 @@ func (e *Events) open(s *stream) {
 		return
 	}
 	s.cursor = Cursor{last: last}
+}
+
+// decode decodes a chunk's words. Chunks that wait are not decoded: it saves
+// their memory.
+func (e *Events) decode(g *segment) error {
+	n := encodedWords(g.words)
+	if n > maxWords {
+		return errEncoding
+	}
+	words, err := e.decoder.decode(&Chunk{Base: g.base, Words: g.words}, e.buffer(8*n))
+	if err != nil {
+		return err
+	}
+	e.recycle(g.buf)
+	e.pending += cap(words) - cap(g.buf)
+	g.cost += cap(words) - cap(g.buf)
+	g.buf, g.words, g.encoded = words, words, false
+	return nil
 }
 
 // advance goes on to the next chunk of the first stream of the heap.

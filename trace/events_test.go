@@ -12,8 +12,10 @@ import (
 	"testing"
 )
 
+const progFuncs = 600
+
 // beginFile writes what precedes the chunks of a small recording: process 1
-// with 100 functions of 16 instructions at code positions from 64 on.
+// with progFuncs functions of 16 instructions at code positions from 64 on.
 func beginFile(t testing.TB, w io.Writer) *Writer {
 	t.Helper()
 	wr, err := NewWriter(w)
@@ -21,7 +23,7 @@ func beginFile(t testing.TB, w io.Writer) *Writer {
 		t.Fatal(err)
 	}
 	var funcs []Func
-	for i := range uint64(100) {
+	for i := range uint64(progFuncs) {
 		funcs = append(funcs, Func{VA: 0x1000 + 64*i, Size: 64, Name: fmt.Sprintf("func%d", i)})
 	}
 	for _, err := range []error{
@@ -29,7 +31,7 @@ func beginFile(t testing.TB, w io.Writer) *Writer {
 		wr.WriteClock(Clock{Source: "cntvct", Frequency: 62_500_000, Ticks: 0, Mono: 0}),
 		wr.WriteProcess(Process{Proc: 1, PID: 100, PPID: 1, Command: []string{"/bin/prog"}}),
 		wr.WriteImage(Image{ID: 1, Path: "/bin/prog", BuildID: "0123"}, funcs),
-		wr.WriteRange(Range{Proc: 1, Image: 1, Index: 64, Count: 1600, Addr: 0xaaaa00001000, VA: 0x1000}),
+		wr.WriteRange(Range{Proc: 1, Image: 1, Index: 64, Count: 16 * progFuncs, Addr: 0xaaaa00001000, VA: 0x1000}),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,9 @@
 package trace
 
-import "io"
+import (
+	"io"
+	"maps"
+)
 
 // Fork returns a Writer that goes on behind a copy of the recording: of all that w
 // has written by when Fork returns, which is flushed. The caller puts the copy into
@@ -9,5 +12,7 @@ func (w *Writer) Fork(dst io.Writer) (*Writer, error) {
 	if err := w.Flush(); err != nil {
 		return nil, err
 	}
-	return &Writer{w: dst, buf: make([]byte, 0, flushAt+MaxPayload), seq: w.seq, stats: w.stats, flushed: w.stats}, nil
+	f := &Writer{w: dst, buf: make([]byte, 0, flushAt+MaxPayload), seq: w.seq, stats: w.stats, placed: w.stats, flushed: w.stats}
+	f.gather.ranges = maps.Clone(w.gather.ranges)
+	return f, nil
 }

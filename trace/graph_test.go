@@ -13,11 +13,11 @@ import (
 func beginGraph(t testing.TB, w io.Writer) *Writer {
 	t.Helper()
 	wr := beginFile(t, w)
-	check(t, wr.WriteRange(Range{Proc: 1, Image: 1, Index: 1664, Count: 1600, Addr: 0xaaaa00001000, VA: 0x1000, Kind: RangeExits}))
+	check(t, wr.WriteRange(Range{Proc: 1, Image: 1, Index: exitIndex(0) - 2, Count: 16 * progFuncs, Addr: 0xaaaa00001000, VA: 0x1000, Kind: RangeExits}))
 	return wr
 }
 
-func exitIndex(n int) uint32 { return funcIndex(n) + 1600 }
+func exitIndex(n int) uint32 { return funcIndex(n) + 16*progFuncs }
 
 // call is what tests look at of an Event.
 type callEvent struct {

@@ -10,11 +10,12 @@ import (
 
 // repeat is a file of a beginning and a block that comes again and again.
 type repeat struct {
-	w     *Writer
-	file  bytes.Buffer
-	block func(w *Writer, i int) error
-	left  int
-	n     int
+	w      *Writer
+	file   bytes.Buffer
+	block  func(w *Writer, i int) error
+	left   int
+	events uint64
+	n      int
 }
 
 func (r *repeat) Read(p []byte) (int, error) {
@@ -31,7 +32,9 @@ func (r *repeat) Read(p []byte) (int, error) {
 		if err := r.w.Flush(); err != nil {
 			return 0, err
 		}
-		r.left -= r.file.Len()
+		// What events would take that were not encoded.
+		r.left -= r.file.Len() + 8*int(r.w.Stats().Events-r.events)
+		r.events = r.w.Stats().Events
 	}
 	return r.file.Read(p)
 }

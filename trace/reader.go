@@ -30,8 +30,10 @@ type Reader struct {
 	header    [blockHeader]byte
 	payload   []byte
 	chunk     Chunk
-	off       int64 // of the next block
-	block0    int64 // of the last one
+	decoder   wordDecoder
+	words     []byte // of chunk, if it was encoded
+	off       int64  // of the next block
+	block0    int64  // of the last one
 	seq       uint32
 	ended     bool
 	truncated bool
@@ -78,6 +80,12 @@ func (r *Reader) Next() (Block, error) {
 		if t == TypeChunk {
 			if err := r.chunk.decode(payload); err != nil {
 				return nil, r.corrupt(err.Error())
+			}
+			if r.chunk.Flags&chunkEncoded != 0 {
+				if r.words, err = r.decoder.decode(&r.chunk, r.words[:0]); err != nil {
+					return nil, r.corrupt("CHUNK block: " + err.Error())
+				}
+				r.chunk.Words, r.chunk.Flags = r.words, 0
 			}
 			return &r.chunk, nil
 		}
@@ -177,7 +185,7 @@ func (r *Reader) Truncated() bool { return r.truncated }
 func (r *Reader) Offset() int64 { return r.off }
 
 func (c *Chunk) decode(p []byte) error {
-	if len(p) < chunkHeaderSize || len(p)%8 != 0 {
+	if len(p) < chunkHeaderSize {
 		return fmt.Errorf("CHUNK block of %d bytes", len(p))
 	}
 	c.Proc = binary.LittleEndian.Uint32(p)
@@ -187,8 +195,13 @@ func (c *Chunk) decode(p []byte) error {
 	c.Base = binary.LittleEndian.Uint64(p[16:])
 	c.Lost = binary.LittleEndian.Uint64(p[24:])
 	c.Words = p[chunkHeaderSize:]
-	if c.Base >= maxTicks {
+	switch {
+	case c.Base >= maxTicks:
 		return errors.New("CHUNK block from the end of time")
+	case c.Flags&^chunkEncoded != 0:
+		return fmt.Errorf("CHUNK block with unknown flags %#x", c.Flags)
+	case c.Flags&chunkEncoded == 0 && len(p)%8 != 0:
+		return fmt.Errorf("CHUNK block of %d bytes", len(p))
 	}
 	return nil
 }

@@ -50,17 +50,33 @@ func ControlWord(kind uint32, payload uint64) uint64 {
 
 // CountEvents counts the events in the words of a chunk. What it cannot make
 // sense of ends the count.
-func CountEvents(words []byte) uint64 {
-	n := uint64(0)
+func CountEvents(words []byte) uint64 { return scanWords(words).events }
+
+// scan is what is known of words without decoding them.
+type scan struct {
+	events uint64
+	high   uint64 // the time's high bits at the end, if
+	timed  bool   // there was a TIME word
+	whole  bool   // other words may follow: nothing is skipped beyond the end
+}
+
+func scanWords(words []byte) scan {
+	var s scan
 	for i := 0; i+8 <= len(words); {
 		w := binary.LittleEndian.Uint64(words[i:])
 		i += 8
 		if w >= MinIndex<<indexShift {
-			n++
+			s.events++
 			continue
 		}
 		skip := 1
 		switch w >> indexShift {
+		case 0:
+			if w != 0 {
+				return s
+			}
+		case WordTime:
+			s.high, s.timed = w&payloadMask, true
 		case WordPad:
 			skip = int(min(w&payloadMask, MaxChunk))
 		case WordReserved:
@@ -68,13 +84,18 @@ func CountEvents(words []byte) uint64 {
 		case WordRecord:
 			skip = int(w & lengthMask)
 			if i+8 <= len(words) && binary.LittleEndian.Uint64(words[i:]) >= MinIndex<<indexShift {
-				n++
+				s.events++
 			}
+		default:
+			return s
 		}
 		if skip == 0 {
-			break
+			return s
 		}
-		i += 8 * (skip - 1)
+		if i += 8 * (skip - 1); i > len(words) {
+			return s
+		}
 	}
-	return n
+	s.whole = true
+	return s
 }

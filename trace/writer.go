@@ -11,6 +11,7 @@ import (
 
 const (
 	chunkHeaderSize = 32
+	chunkFlags      = 12 // offset of the flags in it
 
 	// MaxChunk is the largest number of bytes of event words in a chunk.
 	MaxChunk = MaxPayload - chunkHeaderSize
@@ -27,15 +28,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Writer writes a recording. It is for one goroutine at a time. Its errors
 // stick: after one, every call returns it, and what was written before is a
 // readable recording.
+//
+// Events are gathered into large chunks, which are encoded by goroutines of
+// their own (gather.go); all blocks are written in the order of the calls.
 type Writer struct {
 	w     io.Writer
 	buf   []byte
 	start int // of the block being built, in buf
 	seq   uint32
 	err   error
-	stats Stats
+	stats Stats // of what was given to the Writer
 
-	flushed Stats // as of the last Flush
+	placed  Stats // of what is in the file or in buf
+	flushed Stats // of what is in the file
+	gather  gatherer
 }
 
 // Stats are totals of a recording.
@@ -43,7 +49,7 @@ type Stats struct {
 	Events uint64 // in all chunks
 	Lost   uint64 // counted by chunks and LOST blocks
 	Chunks uint64
-	Bytes  int64 // of the file, buffered ones included
+	Bytes  int64 // of the file, without the events that are being encoded
 }
 
 // NewWriter begins a recording of an arm64 program.
@@ -58,7 +64,7 @@ func NewWriter(w io.Writer) (*Writer, error) {
 	if _, err := w.Write(wr.buf); err != nil {
 		return nil, fmt.Errorf("write recording: %w", err)
 	}
-	wr.buf, wr.flushed = wr.buf[:0], wr.stats
+	wr.buf, wr.placed, wr.flushed = wr.buf[:0], wr.stats, wr.stats
 	return wr, nil
 }
 
@@ -74,7 +80,7 @@ func (w *Writer) end(t Type) error {
 	payload := len(w.buf) - w.start - blockHeader
 	if payload > MaxPayload {
 		w.buf = w.buf[:w.start]
-		return fmt.Errorf("write %v block: %d bytes are more than %d", t, payload, MaxPayload)
+		return tooLarge(t, payload)
 	}
 	h := w.buf[w.start:]
 	binary.LittleEndian.PutUint32(h, uint32(t))
@@ -86,10 +92,15 @@ func (w *Writer) end(t Type) error {
 		w.buf = append(w.buf, 0)
 	}
 	w.stats.Bytes += int64(len(w.buf) - w.start)
+	w.placed.Bytes = w.stats.Bytes
 	if len(w.buf) >= flushAt {
-		return w.Flush()
+		return w.flush()
 	}
 	return nil
+}
+
+func tooLarge(t Type, n int) error {
+	return fmt.Errorf("write %v block: %d bytes are more than %d", t, n, MaxPayload)
 }
 
 // blockSum is the checksum of a block: of its header before the checksum, and
@@ -102,9 +113,19 @@ func (w *Writer) write(b Block) error {
 	if w.err != nil {
 		return w.err
 	}
-	w.begin()
-	w.buf = appendBlock(w.buf, b)
-	return w.end(b.blockType())
+	if err := w.submitAll(); err != nil {
+		return err
+	}
+	if len(w.gather.queue) == 0 {
+		w.begin()
+		w.buf = appendBlock(w.buf, b)
+		return w.end(b.blockType())
+	}
+	q := &queued{typ: b.blockType(), payload: appendBlock(nil, b)}
+	if len(q.payload) > MaxPayload {
+		return tooLarge(q.typ, len(q.payload))
+	}
+	return w.enqueue(q)
 }
 
 // WriteMeta writes what is known at the start. It comes first.
@@ -166,31 +187,11 @@ func (w *Writer) WriteRange(r Range) error {
 	if r.Kind > maxRangeKind {
 		return fmt.Errorf("write RANGE block: unknown kind %d", r.Kind)
 	}
-	return w.write(&r)
-}
-
-// WriteChunk writes events of a thread. The words are copied before anything
-// is computed from them, so they may lie in memory that the target can change.
-func (w *Writer) WriteChunk(c Chunk) error {
-	if w.err != nil {
-		return w.err
+	if err := w.write(&r); err != nil {
+		return err
 	}
-	if len(c.Words)%8 != 0 || len(c.Words) > MaxChunk {
-		return fmt.Errorf("write CHUNK block: %d bytes of words", len(c.Words))
-	}
-	w.begin()
-	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.Proc)
-	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.Stream)
-	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.TID)
-	w.buf = binary.LittleEndian.AppendUint32(w.buf, c.Flags)
-	w.buf = binary.LittleEndian.AppendUint64(w.buf, c.Base)
-	w.buf = binary.LittleEndian.AppendUint64(w.buf, c.Lost)
-	words := len(w.buf)
-	w.buf = append(w.buf, c.Words...)
-	w.stats.Events += CountEvents(w.buf[words:])
-	w.stats.Lost += c.Lost
-	w.stats.Chunks++
-	return w.end(TypeChunk)
+	w.gather.addRange(r)
+	return nil
 }
 
 // WriteRound promises that every event before ticks has been written, save
@@ -230,17 +231,32 @@ func (w *Writer) WriteExit(e Exit) error { return w.write(&e) }
 // what is in the file, and what did not get there counts as lost.
 func (w *Writer) Stats() Stats { return w.stats }
 
-// Flush hands what is buffered to the underlying writer.
+// Flush hands all that was given to the Writer to the underlying one.
 func (w *Writer) Flush() error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.submitAll(); err != nil {
+		return err
+	}
+	if err := w.collect(0); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// flush writes what is buffered.
+func (w *Writer) flush() error {
 	if w.err != nil {
 		return w.err
 	}
 	if n, err := w.w.Write(w.buf); err != nil {
 		w.err = fmt.Errorf("write recording: %w", err)
 		w.settle(w.buf[:max(0, min(n, len(w.buf)))])
+		return w.err
 	}
-	w.buf, w.flushed = w.buf[:0], w.stats
-	return w.err
+	w.buf, w.flushed = w.buf[:0], w.placed
+	return nil
 }
 
 // settle makes the totals those of the file when only a part of the buffer
@@ -255,17 +271,32 @@ func (w *Writer) settle(part []byte) {
 			break
 		}
 		if Type(binary.LittleEndian.Uint32(part)) == TypeChunk {
-			w.stats.Events += CountEvents(part[blockHeader+chunkHeaderSize : blockHeader+n])
+			w.stats.Events += chunkEvents(part[blockHeader : blockHeader+n])
 			w.stats.Chunks++
 		}
 		part = part[min(len(part), blockHeader+(n+blockAlign-1)&^(blockAlign-1)):]
 	}
 	w.stats.Lost = all.Lost + all.Events - w.stats.Events
+	w.buf, w.gather = nil, gatherer{}
+}
+
+// chunkEvents counts the events in the payload of a CHUNK block.
+func chunkEvents(p []byte) uint64 {
+	if binary.LittleEndian.Uint32(p[chunkFlags:])&chunkEncoded != 0 {
+		return uint64(binary.LittleEndian.Uint32(p[chunkHeaderSize+planeEvents:]))
+	}
+	return CountEvents(p[chunkHeaderSize:])
 }
 
 // Close writes the END block, with totals of the writer's own, and flushes.
 // It does not close the underlying writer.
 func (w *Writer) Close(duration int64, reason string) error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.submitAll(); err != nil {
+		return err
+	}
 	err := w.write(&End{
 		Events: w.stats.Events, Lost: w.stats.Lost, Chunks: w.stats.Chunks,
 		Duration: duration, Reason: reason,

@@ -113,14 +113,19 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// beginSize is the size of what beginFile writes.
+func beginSize(t *testing.T) int {
+	var file bytes.Buffer
+	check(t, beginFile(t, &file).Flush())
+	return file.Len()
+}
+
 // TestFullDisk: wherever the disk is full, what is there can be read, and what
 // is not there is counted as lost.
 func TestFullDisk(t *testing.T) {
-	var whole bytes.Buffer
-	beginFile(t, &whole)
 	const events = 60
-	// Room for the beginning, which beginFile must be able to write, and on.
-	for room := 3200; room < 5600; room += 31 {
+	begin := beginSize(t)
+	for room := begin - 100; room < begin+2300; room += 31 {
 		d := &fullDisk{room: room}
 		w := beginFile(t, d)
 		var err error
@@ -164,7 +169,7 @@ func TestFullDisk(t *testing.T) {
 
 // TestFullDiskLoss: recorded plus lost is what happened.
 func TestFullDiskLoss(t *testing.T) {
-	d := &fullDisk{room: 4000}
+	d := &fullDisk{room: beginSize(t) + 30}
 	w := beginFile(t, d)
 	chunk := Chunk{Proc: 1, TID: 100, Lost: 2}
 	for range 500 {

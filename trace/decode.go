@@ -1,0 +1,109 @@
+package trace
+
+import "encoding/binary"
+
+// wordDecoder turns encoded chunks back into words.
+type wordDecoder struct {
+	expander
+	defs  []definition
+	stack []uint64 // exit words of the open functions, without their times
+}
+
+// decode returns the words of an encoded chunk, in the memory of dst if that
+// has room.
+func (d *wordDecoder) decode(c *Chunk, dst []byte) ([]byte, error) {
+	p, err := d.expand(c.Words)
+	if err != nil {
+		return dst, err
+	}
+	if cap(dst) < 8*p.words {
+		dst = make([]byte, 8*p.words)
+	}
+	words, ok := d.run(p, c.Base, dst[:0:8*p.words])
+	if !ok || len(words) != 8*p.words {
+		return dst, errEncoding
+	}
+	return words, nil
+}
+
+// run reports whether the planes are sound. It stops at the capacity of dst.
+func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
+	d.defs, d.stack = d.defs[:0], d.stack[:0]
+	tokens, times, literals := p.plane[planeTokens], p.plane[planeTimes], p.plane[planeLiterals]
+	end := len(times)
+	times = times[:end+planePad]
+	defs := defReader{b: p.plane[planeDefs]}
+	time, at := base, 0
+	for i := 0; i < len(tokens); i++ {
+		var def definition
+		switch tok := tokens[i]; {
+		case tok >= tokenEnter:
+			n := int(tok) - tokenEnter
+			if tok >= tokenFar {
+				if i++; i >= len(tokens) {
+					return nil, false
+				}
+				n = farBase + int(tok-tokenFar)<<8 + int(tokens[i])
+			}
+			if n >= len(d.defs) {
+				return nil, false
+			}
+			def = d.defs[n]
+		case tok == tokenDefine:
+			var ok bool
+			if def, ok = defs.next(); !ok {
+				return nil, false
+			}
+			if len(d.defs) < maxDefs {
+				d.defs = append(d.defs, def)
+			}
+		case tok == tokenLiteral, tok == tokenEvent:
+			n := uint64(1)
+			if tok == tokenLiteral {
+				n = defs.uvarint()
+			} else {
+				d.stack = d.stack[:0]
+			}
+			if n > uint64(len(literals)/8) || len(dst)+8*int(n) > cap(dst) {
+				return nil, false
+			}
+			dst = append(dst, literals[:8*n]...)
+			if literals = literals[8*n:]; tok == tokenEvent {
+				time = binary.LittleEndian.Uint64(dst[len(dst)-8:])
+			}
+			continue
+		default:
+			top := len(d.stack) - 1
+			if top < 0 {
+				return nil, false
+			}
+			w := d.stack[top]
+			d.stack = d.stack[:top]
+			if tok == tokenDrop {
+				continue
+			}
+			if w < MinIndex<<indexShift || at >= end || len(dst)+8 > cap(dst) {
+				return nil, false
+			}
+			var diff uint64
+			diff, at = nextTime(times, at)
+			time += diff
+			dst = binary.LittleEndian.AppendUint64(dst, w|time&timeMask)
+			continue
+		}
+		if at >= end || len(dst)+8 > cap(dst) {
+			return nil, false
+		}
+		var diff uint64
+		diff, at = nextTime(times, at)
+		time += diff
+		sp := def.sp
+		if top := len(d.stack) - 1; top >= 0 {
+			sp += d.stack[top]
+		}
+		sp &= spBits
+		d.stack = append(d.stack, def.exit|sp)
+		dst = binary.LittleEndian.AppendUint64(dst, def.entry|sp|time&timeMask)
+	}
+	return dst, !defs.bad && at == end && len(literals) == 0 && len(defs.b) == 0
+}

@@ -1,0 +1,182 @@
+package trace
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+)
+
+// roundTrip encodes words and decodes them again.
+func roundTrip(t testing.TB, e *encoder, d *wordDecoder, words []byte, base uint64) []byte {
+	t.Helper()
+	enc := e.encode(nil, words, base, CountEvents(words), progExits)
+	got, err := d.decode(&Chunk{Base: base, Words: enc}, make([]byte, 0, len(words)))
+	check(t, err)
+	if !bytes.Equal(got, words) {
+		for i := 0; i < len(words); i += 8 {
+			if i >= len(got) || !bytes.Equal(got[i:i+8], words[i:i+8]) {
+				t.Fatalf("word %d of %d is %x, want %x", i/8, len(words)/8, got[min(i, len(got)):min(i+8, len(got))], words[i:i+8])
+			}
+		}
+		t.Fatal("there are more words than before")
+	}
+	return enc
+}
+
+func TestEncoding(t *testing.T) {
+	e, err := newEncoder()
+	check(t, err)
+	var d wordDecoder
+	for _, c := range []struct {
+		name     string
+		unproven float64
+		exits    bool
+	}{{"all exits", 0, true}, {"some exits", 0.25, true}, {"entries", 0, false}} {
+		p := newProg(1, 300, c.unproven)
+		p.exits = c.exits
+		p.appendWords(nil, 1_000_000, new(uint64))
+		for _, n := range []int{10, 100, 1000, 65000} {
+			high := p.time >> TimeBits
+			base := p.time
+			words := p.appendWords(nil, n, &high)
+			enc := roundTrip(t, e, &d, words, base)
+			t.Logf("%s: %d events, %.2f bytes an event; %d tokens, %d times, %d definitions", c.name, n, float64(len(enc))/float64(n),
+				len(e.plane[planeTokens]), len(e.plane[planeTimes]), len(e.plane[planeDefs]))
+		}
+	}
+	// Words of all kinds.
+	words := bytesOf(0, EventWord(funcIndex(1), 0x100, 5), ControlWord(WordTime, 7), ControlWord(WordPad, 3), 1, 2,
+		EventWord(funcIndex(1), 0x100, 6), ControlWord(WordRecord, RecordStack|5), EventWord(funcIndex(2), 0, 7), 2, 3, 4,
+		ControlWord(9, 5), ControlWord(WordPad, 0), EventWord(exitIndex(1), 0x100, 4), EventWord(exitIndex(1), 0x100, 1<<25-1),
+		EventWord(99999, 0, 1<<20), ControlWord(WordReserved, 100), 1)
+	roundTrip(t, e, &d, words, 1<<61)
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e, err := newEncoder()
+	check(b, err)
+	p := newProg(1, 300, 0)
+	words := p.appendWords(nil, 65000, new(uint64))
+	words = p.appendWords(words[:0], 65000, new(uint64))
+	var enc []byte
+	for b.Loop() {
+		enc = e.encode(enc[:0], words, 0, 0, progExits)
+	}
+	b.ReportMetric(65000*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mevents/s")
+	b.ReportMetric(float64(len(enc))/65000, "bytes/event")
+}
+
+func BenchmarkDecode(b *testing.B) {
+	e, err := newEncoder()
+	check(b, err)
+	p := newProg(1, 300, 0)
+	words := p.appendWords(nil, 65000, new(uint64))
+	enc := e.encode(nil, words, 0, 0, progExits)
+	var d wordDecoder
+	for b.Loop() {
+		if _, err := d.decode(&Chunk{Words: enc}, words[:0]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(65000*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mevents/s")
+}
+
+// TestGather: chunks that continue one another are joined, with all that they
+// say about time, and blocks stay in the order in which they were written.
+func TestGather(t *testing.T) {
+	var file bytes.Buffer
+	w := beginGraph(t, &file)
+	const streams = 5
+	var progs [streams]*prog
+	for i := range progs {
+		progs[i] = newProg(uint64(i), 300, 0.1)
+	}
+	var want [streams][]uint64
+	round := uint64(0)
+	for k := range 300 {
+		i := k % streams
+		p := progs[i]
+		high := p.time >> TimeBits
+		c := Chunk{Proc: 1, Stream: uint32(i), TID: uint32(100 + i), Base: p.time}
+		c.Words = p.appendWords(nil, 1+p.rnd.IntN(2000), &high)
+		if k%7 == 0 {
+			c.Words = append(c.Words, bytesOf(ControlWord(WordPad, 9), 5)...) // cut off
+		}
+		if k%11 == 0 {
+			p.time += 1 << 26
+		}
+		var cur Cursor
+		for cur.Reset(&c, 0); cur.Next(); {
+			want[i] = append(want[i], cur.Ticks)
+		}
+		check(t, cur.Err(), w.WriteChunk(c))
+		if k%50 == 49 {
+			round++
+			check(t, w.WriteRound(round))
+		}
+	}
+	check(t, w.Close(0, ""))
+	if _, err := Validate(bytes.NewReader(file.Bytes())); err != nil {
+		t.Error(err)
+	}
+	blocks, _, err := readAll(&file)
+	check(t, err)
+	var got [streams][]uint64
+	chunks := 0
+	for _, b := range blocks {
+		switch b := b.(type) {
+		case *Chunk:
+			chunks++
+			var cur Cursor
+			for cur.Reset(b, 0); cur.Next(); {
+				got[b.Stream] = append(got[b.Stream], cur.Ticks)
+			}
+			check(t, cur.Err())
+		case *Round:
+			if b.Ticks > 1 && chunks == 0 {
+				t.Error("a round without the chunks before it")
+			}
+			round -= min(round, 1)
+		}
+	}
+	if round != 0 {
+		t.Errorf("%d rounds are missing", round)
+	}
+	for i := range want {
+		if !slices.Equal(got[i], want[i]) {
+			t.Errorf("stream %d: %d times, want %d, or other ones", i, len(got[i]), len(want[i]))
+		}
+	}
+	if chunks > 200 {
+		t.Errorf("%d chunks of 300 were not joined", chunks)
+	}
+}
+
+func FuzzEncode(f *testing.F) {
+	p := newProg(1, 100, 0.2)
+	f.Add(p.appendWords(nil, 100, new(uint64)))
+	f.Add(bytesOf(0, ControlWord(WordPad, 3), 1, 2, EventWord(exitIndex(1), 0x100, 6), EventWord(funcIndex(1), 0, 1)))
+	e, err := newEncoder()
+	check(f, err)
+	var d wordDecoder
+	f.Fuzz(func(t *testing.T, words []byte) {
+		roundTrip(t, e, &d, words[:len(words)&^7], 12345)
+	})
+}
+
+// FuzzDecode: whatever is decoded, the memory stays within bounds.
+func FuzzDecode(f *testing.F) {
+	e, err := newEncoder()
+	check(f, err)
+	p := newProg(1, 100, 0.2)
+	words := p.appendWords(nil, 70, new(uint64))
+	f.Add(e.encode(nil, words, 0, 70, progExits))
+	f.Add(e.encode(nil, append(words, bytesOf(0, ControlWord(WordPad, 3), 1)...), 0, 70, progExits))
+	var d wordDecoder
+	f.Fuzz(func(t *testing.T, b []byte) {
+		words, err := d.decode(&Chunk{Words: b}, nil)
+		if err == nil && len(words) > MaxChunk {
+			t.Fatalf("%d bytes", len(words))
+		}
+	})
+}
