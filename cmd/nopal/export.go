@@ -14,8 +14,7 @@ import (
 
 type exportFlags struct {
 	input, output string
-	filter        filterFlags
-	tid           tidFlag
+	sel           selectFlags
 	format        string
 	weight        string
 }
@@ -23,7 +22,7 @@ type exportFlags struct {
 func newExport(a *app) *cobra.Command {
 	f := &exportFlags{}
 	c := &cobra.Command{
-		Use:   "export --format=FORMAT [-i FILE] [-o FILE] [-F GLOB] [-N GLOB] [--tid TID]",
+		Use:   "export --format=FORMAT [-i FILE] [-o FILE] [-F GLOB] [-N GLOB] [--tid TID] [-D N] [-t TIME] [-r FROM~TO]",
 		Short: "Convert a recording for other tools",
 		Long: `export writes a recording in a format that another tool reads.
 
@@ -37,7 +36,8 @@ func newExport(a *app) *cobra.Command {
 Durations need a recording made with ` + "`record --graph`" + `. Others have entries only: chrome and perfetto then get a mark for each, the
 others the number of calls. Recordings made with --profile have sums only, and go to pprof, folded and speedscope.
 
-A function that is not selected counts as if it had not been traced: its time is that of its caller.
+-F, -N, --tid, -D, -t and -r select calls as they do for replay. A call that is not selected counts as if it had not been traced:
+folded, pprof and speedscope give its time to its caller.
 
 The output appears under its name when it is complete. Without -o it goes to the standard output.`,
 		Example: `  nopal export --format=perfetto -o trace.pftrace     then open it in https://ui.perfetto.dev
@@ -49,8 +49,9 @@ The output appears under its name when it is complete. Without -o it goes to the
 	}
 	addInput(c, &f.input)
 	c.Flags().StringVarP(&f.output, "output", "o", "-", "write to this `file`; - is the standard output")
-	f.filter.add(c, "export")
-	c.Flags().Var(&f.tid, "tid", "export only the thread with this id")
+	f.sel.add(c, "export")
+	f.sel.addDepth(c)
+	f.sel.addRange(c)
 	c.Flags().Var(&enumFlag{value: &f.format, values: exportFormats, name: "format"}, "format", "write for this tool: chrome, perfetto, folded, pprof or speedscope")
 	completeEnum(c, "format", exportFormats)
 	f.weight = exportWeights[0]
@@ -68,7 +69,7 @@ func (a *app) export(c *cobra.Command, f *exportFlags) (err error) {
 	if f.format == "" {
 		return usageErrorf(c, "say for which tool: --format=chrome, perfetto, folded, pprof or speedscope")
 	}
-	filter, err := f.filter.compile(c)
+	sel, err := f.sel.compile(c)
 	if err != nil {
 		return err
 	}
@@ -76,15 +77,16 @@ func (a *app) export(c *cobra.Command, f *exportFlags) (err error) {
 	if f.output == "-" && binary && term.IsTerminal(int(a.stdout.Fd())) {
 		return usageErrorf(c, "%s is not for a terminal: name a file with -o", f.format)
 	}
+	first, err := a.firstEvent(c, f.input, sel)
+	if err != nil {
+		return err
+	}
 	in, err := openInput(f.input)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	o := export.Options{Format: export.Format(f.format), TID: uint32(f.tid), Weight: export.Weight(f.weight)}
-	if filter != nil {
-		o.Filter = filter
-	}
+	o := export.Options{Selection: sel.Selection, First: first, Format: export.Format(f.format), Weight: export.Weight(f.weight)}
 	var sum export.Summary
 	write := func(w io.Writer) error {
 		var err error
@@ -102,21 +104,19 @@ func (a *app) export(c *cobra.Command, f *exportFlags) (err error) {
 		return err
 	}
 	a.warnExport(f, &sum)
-	return checkRecorded(filter, sum.Recording)
+	return sel.check(sum.Recording)
 }
 
 // warnExport says what the output does not show.
 func (a *app) warnExport(f *exportFlags, sum *export.Summary) {
 	a.warnTruncated(f.input, sum.Truncated)
-	if sum.Lost > 0 {
-		a.warn("%s lost while recording", plural(sum.Lost, "event"))
-	}
+	a.warnLost(sum.Lost)
 	switch {
 	case sum.Events == 0:
 		a.warn("%s has no events", f.input)
 		return
 	case sum.Shown == 0:
-		a.warn("none of the functions of %s selected", f.input)
+		a.warn("none of the calls in %s selected", f.input)
 		return
 	case sum.Summed && sum.Graph:
 		a.warn("too many calls for speedscope to show each: it gets the time of each stack (fewer: -F, -N, --tid)")

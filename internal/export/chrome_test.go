@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"nopal/internal/analyze"
 )
 
 type chromeEvent struct {
@@ -73,19 +75,31 @@ func TestChromeEntries(t *testing.T) {
 	}
 }
 
-func TestChromeFilter(t *testing.T) {
-	js, sum := export(t, sample(t), Options{Format: Chrome, Filter: not{"foo::bar(int)", "leaf"}, TID: 100})
-	if sum.Shown >= sum.Events {
-		t.Errorf("%+v", sum)
-	}
-	var names []string
-	for _, e := range parseChrome(t, js) {
-		if e.Ph == "B" || e.Ph == "X" {
-			names = append(names, e.Name)
+func TestChromeSelection(t *testing.T) {
+	for _, c := range []struct {
+		sel  analyze.Selection
+		want string
+	}{
+		{analyze.Selection{TID: 100, Not: only{"foo::bar(int)"}}, "main foo::bar tail"},
+		{analyze.Selection{TID: 100, Only: only{"foo::bar(int)"}, Depth: 2}, "foo::bar(int) leaf leaf foo::bar(int) odd;\"\uFFFD\uFFFD"},
+		{analyze.Selection{MinTime: 900}, "main foo::bar(int) foo::bar(int) odd;\"\uFFFD\uFFFD"},
+		{analyze.Selection{TID: 100, Range: elapsed(1100, 1201)}, "foo::bar tail"},
+	} {
+		js, sum := export(t, sample(t), Options{Format: Chrome, Selection: c.sel})
+		if sum.Shown >= sum.Events {
+			t.Errorf("%+v", sum)
 		}
-	}
-	if got, want := strings.Join(names, " "), "main foo::bar tail odd;\"\uFFFD\uFFFD"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+		events := parseChrome(t, js)
+		balanced(t, spansOfChrome(t, events))
+		var names []string
+		for _, e := range events {
+			if e.Ph == "B" || e.Ph == "X" {
+				names = append(names, e.Name)
+			}
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
 	}
 }
 

@@ -31,12 +31,12 @@ const (
 	Calls Weight = "calls"
 )
 
-// Options select what is exported.
+// Options shape what is written.
 type Options struct {
+	analyze.Selection
+	First  int64 // time of the first event, for a Range with elapsed times
 	Format Format
-	Filter analyze.Matcher // nil: all functions
-	TID    uint32          // 0: all threads
-	Weight Weight          // of folded; default: Time
+	Weight Weight // of folded; default: Time
 }
 
 // Summary is what was read and written.

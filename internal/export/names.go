@@ -11,7 +11,8 @@ import (
 
 // site is what the formats need of a traced function, made once.
 type site struct {
-	shown  bool
+	only   bool   // asked for
+	not    bool   // left out
 	name   string // demangled
 	raw    string
 	object string // last part of the path
@@ -24,10 +25,10 @@ type site struct {
 
 // sites keeps the sites of a recording.
 type sites struct {
-	filter analyze.Matcher
-	render func(*site) []byte // makes text
-	known  []*site            // by trace.Site.ID
-	others map[int]*site      // those with an ID below 0
+	selection *analyze.Selection
+	render    func(*site) []byte // makes text
+	known     []*site            // by trace.Site.ID
+	others    map[int]*site      // those with an ID below 0
 }
 
 func (t *sites) of(s *trace.Site) *site {
@@ -45,7 +46,7 @@ func (t *sites) of(s *trace.Site) *site {
 func (t *sites) add(s *trace.Site) *site {
 	raw := s.Name()
 	k := &site{name: clean(analyze.Demangle(raw)), raw: clean(raw), object: clean(s.Object.Base()), in: s.Object, va: s.VA}
-	k.shown = t.filter == nil || t.filter.Match(raw, k.name, s.Object.Path)
+	k.only, k.not = t.selection.Verdict(raw, k.name, s.Object.Path)
 	if t.render != nil {
 		k.text = t.render(k)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"nopal/internal/analyze"
 )
 
 // decode turns a Trace into text with protoc, which fails at what is no
@@ -148,7 +150,9 @@ func TestTimelinesBalanced(t *testing.T) {
 			check(t, s.w.WriteRound(now))
 		}
 		s.close()
-		for _, o := range []Options{{}, {Filter: not{"leaf", "main"}}, {TID: 101}} {
+		for _, o := range []Options{
+			{}, {Selection: analyze.Selection{Not: only{"leaf", "main"}}}, {Selection: analyze.Selection{TID: 101, MinTime: 5}},
+		} {
 			o.Format = Chrome
 			js, _ := export(t, file.Bytes(), o)
 			o.Format = Perfetto

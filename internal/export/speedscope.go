@@ -19,8 +19,8 @@ func writeSpeedscope(r io.Reader, w io.Writer, o Options) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	s := newSums(rd, o.Filter)
-	rerr := s.read(o.TID)
+	s := newSums(rd, &o)
+	rerr := s.read()
 	s.sum.Truncated = rd.Truncated()
 	f := &speedscope{w: output{w}, index: map[*site]int{}}
 	if again, ok := r.(io.Seeker); ok && s.graph && s.sum.Events <= maxEvented && len(s.rec.Profiles()) == 0 {

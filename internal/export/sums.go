@@ -32,18 +32,21 @@ type caller struct {
 	tid     uint32
 	name    string // the last
 	program string
+	short   []uint64 // by depth: ticks of the calls that are left out as too short, below the open one
 }
 
-// sums adds up calls by context. A call whose function is not selected counts
-// as if it had not been traced: its time is that of its caller.
+// sums adds up calls by context. A call that is not selected counts as if it
+// had not been traced: its time is that of its caller.
 type sums struct {
+	o        *Options
 	rec      *trace.Recording
 	calls    *trace.Calls
 	sites    sites
 	graph    bool
+	from, to int64
 	threads  map[threadKey]*caller
 	contexts map[contextKey]*context
-	shown    []int32  // by node: itself, or the nearest selected around it; -1: none
+	nodes    []selected
 	batch    []amount // by node: what has not been added yet
 	touched  []int32  // the nodes in batch
 	sum      Summary
@@ -59,13 +62,25 @@ type amount struct {
 	touched     bool
 }
 
-func newSums(rd *trace.Reader, filter analyze.Matcher) *sums {
+// selected is what is known of a node.
+type selected struct {
+	shown int32 // itself, or the nearest selected one around it; -1: none
+	only  bool  // within a function that is asked for
+	not   bool  // within one that is left out
+	depth int32 // from the first function that is asked for
+}
+
+var outside = selected{shown: -1, depth: -1}
+
+func newSums(rd *trace.Reader, o *Options) *sums {
 	s := &sums{
+		o:        o,
 		calls:    trace.NewCalls(rd, trace.CallsOptions{Nodes: true}),
-		sites:    sites{filter: filter},
+		sites:    sites{selection: &o.Selection},
 		threads:  map[threadKey]*caller{},
 		contexts: map[contextKey]*context{},
 	}
+	s.from, s.to = o.Range.Between(o.First)
 	s.rec = s.calls.Recording()
 	s.sum.Recording = s.rec
 	return s
@@ -77,8 +92,8 @@ func writeSums(r io.Reader, w io.Writer, o Options, write func(io.Writer, *sums,
 	if err != nil {
 		return Summary{}, err
 	}
-	s := newSums(rd, o.Filter)
-	rerr := s.read(o.TID)
+	s := newSums(rd, &o)
+	rerr := s.read()
 	s.sum.Truncated = rd.Truncated()
 	if err := write(output{w}, s, o); err != nil {
 		return s.sum, err
@@ -87,17 +102,17 @@ func writeSums(r io.Reader, w io.Writer, o Options, write func(io.Writer, *sums,
 }
 
 // read adds up a recording.
-func (s *sums) read(tid uint32) error {
+func (s *sums) read() error {
 	for {
 		b, err := s.calls.Next()
 		if err != nil {
-			s.profiles(tid)
-			s.sum.Graph = s.graph
+			s.profiles()
+			s.sum.Graph = s.graph || s.rec.HasExits()
 			return ended(err)
 		}
 		s.sum.Lost += b.Lost
 		s.sum.Events += uint64(len(b.Calls))
-		if tid == 0 || b.Task.TID == tid {
+		if s.o.TID == 0 || b.Task.TID == s.o.TID {
 			s.add(b)
 		}
 	}
@@ -106,17 +121,26 @@ func (s *sums) read(tid uint32) error {
 // add adds a batch. Its calls are of one thread and of few contexts, so they
 // are added up by node first.
 func (s *sums) add(b *trace.Batch) {
+	s.graph = s.rec.HasExits()
 	t := s.caller(b.Task)
+	every := s.o.MinTime == 0 && s.o.Range == (analyze.Range{})
 	for i := range b.Calls {
 		c := &b.Calls[i]
 		node := c.Node
 		if node < 0 {
 			continue // only its exit was recorded
 		}
-		if int(node) >= len(s.shown) {
+		if int(node) >= len(s.nodes) {
 			s.grow(node)
 		}
-		to := s.shown[node]
+		self := c.Self
+		if !every {
+			var ok bool
+			if self, ok = s.timed(t, c); !ok {
+				continue
+			}
+		}
+		to := s.nodes[node].shown
 		if to < 0 {
 			continue
 		}
@@ -131,10 +155,7 @@ func (s *sums) add(b *trace.Batch) {
 		if to == node {
 			a.calls++
 		}
-		if c.Flags&trace.CallCountOnly == 0 {
-			s.graph = true
-			a.self += c.Self
-		}
+		a.self += self
 	}
 	for _, node := range s.touched {
 		a := &s.batch[node]
@@ -147,27 +168,54 @@ func (s *sums) add(b *trace.Batch) {
 	s.touched = s.touched[:0]
 }
 
+// timed reports whether a call is selected by its times, and how much of it is
+// its own: besides what it did itself, the calls in it that are too short. They
+// end before it, so they wait for it.
+func (s *sums) timed(t *caller, c *trace.Call) (self uint64, ok bool) {
+	self = c.Self
+	if s.o.MinTime > 0 && s.graph {
+		for len(t.short) < int(c.Depth)+2 {
+			t.short = append(t.short, 0)
+		}
+		self += t.short[c.Depth+1]
+		t.short[c.Depth+1] = 0
+		if s.rec.NanosecondsOf(c.Total) < s.o.MinTime {
+			t.short[c.Depth] += self
+			return 0, false
+		}
+	}
+	at := s.rec.Nanoseconds(c.Start)
+	return self, at >= s.from && at < s.to
+}
+
 // grow finds out which nodes up to this one are selected.
 func (s *sums) grow(node int32) {
-	for n := int32(len(s.shown)); n <= node; n++ {
-		of := s.calls.Node(n)
-		switch {
-		case s.sites.of(s.rec.SiteByID(of.Site)).shown:
-			s.shown = append(s.shown, n)
-		case of.Parent >= 0:
-			s.shown = append(s.shown, s.shown[of.Parent])
-		default:
-			s.shown = append(s.shown, -1)
+	for n := int32(len(s.nodes)); n <= node; n++ {
+		of, parent := s.calls.Node(n), outside
+		if of.Parent >= 0 {
+			parent = s.nodes[of.Parent]
 		}
+		site := s.sites.of(s.rec.SiteByID(of.Site))
+		x := selected{shown: n, only: site.only, not: site.not, depth: parent.depth}
+		if s.graph {
+			x.only, x.not = parent.only || x.only && !x.not, parent.not || x.not
+		}
+		if x.only && !x.not || !s.graph {
+			x.depth++
+		}
+		if !x.only || x.not || s.o.Depth > 0 && int(x.depth) >= s.o.Depth {
+			x.shown = parent.shown
+		}
+		s.nodes = append(s.nodes, x)
 	}
 }
 
 // profiles adds what the target itself has summed up, where it did.
-func (s *sums) profiles(tid uint32) {
+func (s *sums) profiles() {
 	for _, p := range s.rec.Profiles() {
 		site := s.sites.of(p.Site)
 		s.sum.Events += p.Calls
-		if !site.shown || tid != 0 && p.Task.TID != tid {
+		if !site.only || site.not || s.o.TID != 0 && p.Task.TID != s.o.TID {
 			continue
 		}
 		s.graph = true
@@ -228,7 +276,7 @@ func (s *sums) appendStack(dst []*site, c *context) []*site {
 	for n := c.node; n >= 0; {
 		dst = append(dst, s.site(n))
 		if n = s.calls.Node(n).Parent; n >= 0 {
-			n = s.shown[n]
+			n = s.nodes[n].shown
 		}
 	}
 	if cut := len(dst) - start - maxStack; cut > 0 {

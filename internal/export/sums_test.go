@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/pprof/profile"
+
+	"nopal/internal/analyze"
 )
 
 func TestFolded(t *testing.T) {
@@ -29,14 +31,32 @@ foo::bar(int) 2850
 foo::bar(int);foo::bar(int) 90
 foo::bar(int);foo::bar(int);leaf 10
 `},
-		{"calls", sample(t), Options{Weight: Calls, TID: 101}, `foo::bar(int) 1
+		{"calls", sample(t), Options{Weight: Calls, Selection: analyze.Selection{TID: 101}}, `foo::bar(int) 1
 foo::bar(int);foo::bar(int) 1
 foo::bar(int);foo::bar(int);leaf 1
 `},
-		{"filter", sample(t), Options{Filter: not{"foo::bar(int)", "leaf"}, TID: 100}, `main 950
+		{"left out", sample(t), Options{Selection: analyze.Selection{TID: 100, Not: only{"foo::bar(int)"}}}, `main 1850
 main;foo::bar 100
 main;tail 50
-main;odd:"` + "\uFFFD\uFFFD" + ` 900
+`},
+		{"asked for", sample(t), Options{Selection: analyze.Selection{TID: 100, Only: only{"foo::bar(int)"}}}, `foo::bar(int) 400
+foo::bar(int);leaf 100
+foo::bar(int);odd:"` + "\uFFFD\uFFFD" + ` 100
+foo::bar(int);odd:"` + "\uFFFD\uFFFD" + `;leaf 800
+`},
+		{"depth", sample(t), Options{Selection: analyze.Selection{TID: 100, Depth: 1}}, `main 2000
+`},
+		// The first foo::bar is long enough, the calls in it, foo::bar and tail are not.
+		{"minimum", sample(t), Options{Selection: analyze.Selection{TID: 100, MinTime: 101}}, `main 600
+main;foo::bar(int) 500
+main;foo::bar(int);odd:"` + "\uFFFD\uFFFD" + ` 100
+main;foo::bar(int);odd:"` + "\uFFFD\uFFFD" + `;leaf 800
+`},
+		{"range", sample(t), Options{First: 5_000_001_000, Selection: analyze.Selection{TID: 100, Range: elapsed(600, 701)}}, `main;foo::bar 100
+main;tail 50
+`},
+		{"entries left out", entries(t), Options{Selection: analyze.Selection{Not: only{"foo::bar(int)"}}}, `main 1
+main;leaf 3
 `},
 		{"profile", profiled(t), Options{}, `main 1000
 leaf 4000
@@ -54,6 +74,11 @@ main;foo::bar(int);leaf 3
 			}
 		})
 	}
+}
+
+// elapsed is a range in nanoseconds since the first event.
+func elapsed(from, to int64) analyze.Range {
+	return analyze.Range{From: analyze.Bound{Set: true, Elapsed: true, Time: from}, To: analyze.Bound{Set: true, Elapsed: true, Time: to}}
 }
 
 func sorted(s string) []string {

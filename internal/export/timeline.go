@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"nopal/internal/analyze"
 	"nopal/trace"
 )
 
@@ -51,8 +52,9 @@ const maxThreads = 1 << 16
 // nest; a program that switches stacks has calls that do not. What is no span
 // any more by what follows it is ended there.
 type spans struct {
+	o       Options
 	out     timeline
-	tid     uint32
+	pick    *analyze.Selector // nil if all is selected
 	sites   sites
 	threads map[threadKey]*thread
 	current *thread
@@ -62,7 +64,7 @@ type spans struct {
 }
 
 func newSpans(o Options, format timeline) *spans {
-	return &spans{out: format, tid: o.TID, threads: map[threadKey]*thread{}, sites: sites{filter: o.Filter, render: format.site}}
+	return &spans{out: format, o: o, threads: map[threadKey]*thread{}, sites: sites{selection: &o.Selection, render: format.site}}
 }
 
 func writeTimeline(r io.Reader, w io.Writer, o Options, format timeline) (Summary, error) {
@@ -91,8 +93,14 @@ func (s *spans) read(rd *trace.Reader, flush func() error) error {
 			// Ranges precede what happens in them, so that this is known by now.
 			started, s.sum.Graph = true, rec.HasExits()
 			s.buf = s.out.header(s.buf, rec)
+			if !s.o.All() {
+				s.pick = analyze.NewSelector(&s.o.Selection, rec, s.event)
+			}
 		}
 		if rerr != nil {
+			if s.pick != nil {
+				s.pick.End()
+			}
 			s.closeAll()
 			s.buf = s.out.footer(s.buf)
 		}
@@ -102,7 +110,12 @@ func (s *spans) read(rd *trace.Reader, flush func() error) error {
 			}
 		}
 		if rerr == nil {
-			s.event(ev)
+			s.count(ev)
+			if s.pick != nil {
+				s.pick.Event(ev)
+			} else {
+				s.event(ev)
+			}
 			continue
 		}
 		s.sum.Truncated = rd.Truncated()
@@ -116,16 +129,17 @@ func (s *spans) read(rd *trace.Reader, flush func() error) error {
 	}
 }
 
-func (s *spans) event(ev *trace.Event) {
+func (s *spans) count(ev *trace.Event) {
 	switch ev.Kind {
 	case trace.Entry, trace.FuncExit:
 		s.sum.Events++
 	case trace.LostCount:
 		s.sum.Lost += ev.Count
 	}
-	if s.tid != 0 && ev.Task.TID != s.tid {
-		return
-	}
+}
+
+// event writes an event that is selected.
+func (s *spans) event(ev *trace.Event) {
 	t := s.thread(ev.Task)
 	t.last = max(t.last, ev.Time)
 	switch ev.Kind {
@@ -142,9 +156,6 @@ func (s *spans) event(ev *trace.Event) {
 
 func (s *spans) entry(t *thread, ev *trace.Event) {
 	site := s.sites.of(ev.Site)
-	if !site.shown {
-		return
-	}
 	s.sum.Shown++
 	if !s.sum.Graph {
 		s.buf = s.out.instant(s.buf, t, site, t.last)
@@ -168,9 +179,6 @@ func (s *spans) leave(t *thread, ev *trace.Event) {
 		return // written with its entry
 	}
 	site := s.sites.of(ev.Site)
-	if !site.shown {
-		return
-	}
 	s.close(t, ev.Depth+1)
 	n := len(t.open) - 1
 	if n < 0 || t.open[n].depth != ev.Depth || t.open[n].site != site {
