@@ -103,6 +103,7 @@ func (x *exitIndex) find(site int) Exits {
 		Data:   x.marks.data,
 		Taken:  x.isTaken,
 		Read:   x.read,
+		Word:   x.code.insn,
 	}
 	for _, p := range x.parts {
 		body.Mapped = body.Mapped && x.marks.cover(x.code, p.VA)

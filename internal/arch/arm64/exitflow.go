@@ -13,7 +13,7 @@ const (
 )
 
 // follow goes all ways that control takes from the entry and decides about the
-// indirect branches.
+// indirect branches. The direct ones that leave the function have to be tail calls.
 //
 // A branch to a register is a jump within the function (a jump table, a computed
 // goto) or a tail call. At a tail call sp has its value at the entry and x30 the
@@ -45,8 +45,15 @@ func (f *ExitFinder) follow() (reason string) {
 		return fmt.Sprintf("its code runs on into what follows it (at %s)", f.offset(f.fell))
 	}
 	for _, e := range f.exits {
-		if i, _ := f.index(e.Addr); !f.body.Mapped && !f.states[i].reached {
+		i, _ := f.index(e.Addr)
+		s := &f.states[i]
+		switch {
+		case !s.reached && !f.body.Mapped:
 			return fmt.Sprintf("cannot tell whether %s is code", f.offset(i))
+		case s.reached && e.Kind == ExitTailB && (s.lr == lrCalled || s.sp != 0 && s.sp != unknown):
+			// It goes on elsewhere: in an outlined end, or a part that is not known
+			// to be its own.
+			return fmt.Sprintf("a branch leaves it with its stack frame in place (at %s)", f.offset(i))
 		}
 	}
 	for _, i := range f.hard {

@@ -75,6 +75,9 @@ type Body struct {
 	// Read reads what the object holds at an address, all of p or nothing. Nil
 	// means that nothing can be read.
 	Read func(p []byte, va uint64) bool
+	// Word gives an instruction of the object, the function's or not, and 0 where
+	// there is none. Nil means that it is not known.
+	Word func(va uint64) uint32
 }
 
 // maxBody is the largest function that is looked at, in instructions.
@@ -122,7 +125,8 @@ func (f *ExitFinder) Find(b *Body) (exits []Exit, reason string) {
 	if reason := f.sweep(); reason != "" {
 		return nil, reason
 	}
-	if len(f.hard) > 0 || !b.Mapped {
+	calls := slices.ContainsFunc(f.exits, func(e Exit) bool { return e.Kind == ExitTailB })
+	if len(f.hard) > 0 || calls || !b.Mapped {
 		if reason := f.follow(); reason != "" {
 			return nil, reason
 		}
@@ -240,6 +244,19 @@ func (f *ExitFinder) sweep() (reason string) {
 	return ""
 }
 
+// veneer recognises what linkers do about errata 835769 and 843419 of the
+// Cortex-A53: they move one instruction elsewhere, from where it goes back behind
+// the branch that replaces it.
+func (f *ExitFinder) veneer(va, target uint64) (moved uint32, ok bool) {
+	if f.body.Word == nil {
+		return 0, false
+	}
+	moved, back := f.body.Word(target), f.body.Word(target+InsnSize)
+	to, ok := BranchTarget(target+InsnSize, back)
+	branchLike := field(moved, 26, 3) == 0b101 || moved == 0
+	return moved, ok && Classify(back) == KindB && to == va+InsnSize && !branchLike
+}
+
 // branch looks at a branch, an exception or a system instruction.
 func (f *ExitFinder) branch(i int, va uint64, insn uint32) (what mark, reason string) {
 	switch Classify(insn) {
@@ -247,6 +264,10 @@ func (f *ExitFinder) branch(i int, va uint64, insn uint32) (what mark, reason st
 		target, _ := BranchTarget(va, insn)
 		if f.inside(target) {
 			return jump, ""
+		}
+		if moved, ok := f.veneer(va, target); ok {
+			f.words[i] = moved
+			return plain, ""
 		}
 		f.exits = append(f.exits, Exit{Addr: va, Insn: insn, Kind: ExitTailB, Target: target})
 		return leave, ""

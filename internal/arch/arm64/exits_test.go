@@ -114,7 +114,9 @@ func FuzzExits(f *testing.F) {
 			entry := parts[0].VA
 			b := &Body{Parts: parts, Entry: entry, Start: entry + 8, Mapped: mapped, Pads: []uint64{pad, at0 + pad},
 				Data:  []Range{{at0 + pad, at0 + pad + 8}},
-				Taken: func(start, end uint64) bool { return start <= pad && pad < end }}
+				Taken: func(start, end uint64) bool { return start <= pad && pad < end },
+				Read:  func(p []byte, va uint64) bool { return copy(p, code) == len(p) },
+				Word:  func(va uint64) uint32 { return uint32(pad >> (va & 31)) }}
 			exits, reason := finder.Find(b)
 			if reason != "" && exits != nil {
 				t.Errorf("exits %v with reason %q", exits, reason)

@@ -40,23 +40,32 @@
 	b	0b
 	done exits_0_endless
 
-// The epilogue belongs to two functions.
-	function exits_1_shared_epilogue
+// The epilogue belongs to two functions: each has its frame when it goes there.
+	function entry_only_shared_epilogue_1
 	stp	x29, x30, [sp, #-16]!
 	bl	exits_1_literal
 	b	epilogue
-	done exits_1_shared_epilogue
+	done entry_only_shared_epilogue_1
 epilogue:
 	ldp	x29, x30, [sp], #16
 	ret
 
-	function exits_2_shared_epilogue
+	function entry_only_shared_epilogue_2
 	cbz	x0, 0f
 	stp	x29, x30, [sp, #-16]!
 	bl	exits_1_literal
 	b	epilogue
 0:	ret
-	done exits_2_shared_epilogue
+	done entry_only_shared_epilogue_2
+
+// The linker moved an instruction.
+	function exits_1_veneer
+	adrp	x1, relative
+	b	veneer
+0:	ret
+	done exits_1_veneer
+veneer:	ldr	x0, [x1, #8]
+	b	0b
 
 	function entry_only_conditional
 	cbz	x0, exits_1_literal
