@@ -41,7 +41,8 @@ func (b *Blob) add(base unsafe.Pointer, end uint64, addresses ...*uint64) {
 func Load() (Blob, error) {
 	b := Blob{Code: make([]byte, blockAlign)} // offset 0 is none
 	base, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end := exitLabels()
-	b.add(base, end, &ret, &retUnknown, &gen, &genUnknown, &pushed, &pushedUnknown)
+	b.ExitEnd = end
+	b.add(base, end, &ret, &retUnknown, &gen, &genUnknown, &pushed, &pushedUnknown, &b.ExitEnd)
 	b.Exit, b.ExitUnknown = Exits{ret, gen, pushed}, Exits{retUnknown, genUnknown, pushedUnknown}
 
 	p := &b.Profile

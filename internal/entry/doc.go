@@ -23,7 +23,8 @@ type Blob struct {
 	Reserve       uint64 // the code that both share: a place for a record
 	DLHook        uint64 // what the loader's debugger hook is sent to
 	Exit          Exits
-	ExitUnknown   Exits // while the tid's offset is unknown
+	ExitUnknown   Exits  // while the tid's offset is unknown
+	ExitEnd       uint64 // the block with these ends here
 	Shadow        Shadow
 	Profile       Profile
 	Trigger       uint64 // for functions with a trigger

@@ -14,6 +14,9 @@ const (
 	FrameHalf
 	// FrameExit: the traced function in x9, its caller in x30, x29 the caller's.
 	FrameExit
+	// FrameLeaf: at an exit, whose frame is the caller's again: that is in x30 and x29
+	// is its own, as at the instruction that the exit was.
+	FrameLeaf
 )
 
 // exitInsns is how many instructions before its RET x9 (included) a trampoline has
@@ -22,14 +25,22 @@ const exitInsns = 2
 
 // Branches out of trampolines: back to the function, and to another trampoline.
 const (
-	retX9 = 0xd65f0120
-	brX17 = 0xd61f0220
+	retX9  = 0xd65f0120
+	retX17 = 0xd65f0220
+	brX17  = 0xd61f0220
 )
 
 // FrameAt returns what holds at the instruction at offset off of the two
 // trampolines and the code they share. The loader's hook is an ordinary leaf
 // function without a frame.
 func (b Blob) FrameAt(off uint64) Frame {
+	if off >= b.Exit.Ret && off < b.ExitEnd {
+		// The slow path pushes a record of the caller first, and drops it last.
+		if off < b.ExitUnknown.Gen+8 || b.insn(off) == retX17 {
+			return FrameLeaf
+		}
+		return FrameRecords
+	}
 	for _, start := range []uint64{b.Caller, b.CallerUnknown, b.RegsCaller, b.StackCaller, b.Shadow.Caller, b.Shadow.Root, b.Shadow.Not, b.Profile.Caller, b.Profile.Count, b.Trigger, b.Nothing} {
 		switch off - start {
 		case 0, 4:

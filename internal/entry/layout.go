@@ -123,6 +123,10 @@ type Control struct {
 // ControlSize is the offset of the slots from the control block.
 const ControlSize = 4096
 
+// ControlLead is how far before the control block its mapping begins: the slots behind
+// it are aligned to what they take, and the mapping to the largest pages of a kernel.
+const ControlLead = 64<<10 - ControlSize
+
 // ControlMagic is "nopalctl".
 const ControlMagic = 0x6c74636c61706f6e
 
@@ -178,7 +182,7 @@ type RingHeader struct {
 	JournalCap  uint64 // entries the journal has room for
 	PoolFirst   uint64 // index of the first page of the pool
 	PoolPages   uint64
-	ControlSize uint64 // bytes of the control block's mapping
+	ControlSize uint64 // bytes of the control block's mapping, from ControlLead before it
 	Session     uint64 // pid of the nopal that records; 0: none
 	TraceOff    uint64 // not 0: nothing is recorded until a trigger says otherwise
 	TriggerLen  uint64 // of Triggers

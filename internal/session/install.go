@@ -112,20 +112,20 @@ func (t *target) makeRing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.controlSize = (entry.ControlSize + entry.SlotCount<<entry.SlotShift + t.page - 1) &^ (t.page - 1)
 	maps, err := tracee.Maps(t.pid)
 	if err != nil {
 		return err
 	}
 	// Away from what is there, where a heap or stack would have to be enormous to come.
-	// The slots have to be aligned to what they take.
-	const slots = entry.SlotCount << entry.SlotShift
-	room, err := findRoom(maps, slots+t.controlSize+t.page+size)
+	// The slots have to be aligned to what they take; a free page is left behind them.
+	const slots, free = entry.SlotCount << entry.SlotShift, 64 << 10
+	room, err := findRoom(maps, 2*slots+free+size)
 	if err != nil {
 		return err
 	}
 	t.control = room + slots - entry.ControlSize
-	t.ringAddr = (t.control + t.controlSize + 2*t.page - 1) &^ (t.page - 1)
+	t.controlSize = entry.ControlLead + entry.ControlSize + slots
+	t.ringAddr = room + 2*slots + free
 	mmap := t.mmapStopped(ctx)
 	file, fd, err := t.makeMemfd(ctx, memfdName)
 	if err != nil {
@@ -144,10 +144,10 @@ func (t *target) makeRing(ctx context.Context) error {
 	}
 	t.ring = r
 	t.drainer = ring.NewDrainer(r, t.sink(), t.rec.o.Overwrite)
-	if err := mmap(t.control, t.controlSize, sys.ProtRead|sys.ProtWrite, sys.MapPrivate|sys.MapAnonymous|sys.MapFixedNoReplace|sys.MapNoReserve, -1); err != nil {
+	if err := mmap(t.control-entry.ControlLead, t.controlSize, sys.ProtRead|sys.ProtWrite, sys.MapPrivate|sys.MapAnonymous|sys.MapFixedNoReplace|sys.MapNoReserve, -1); err != nil {
 		return err
 	}
-	if err := t.p.Madvise(ctx, t.control, t.controlSize, sys.AdviseWipeOnFork); err != nil {
+	if err := t.p.Madvise(ctx, t.control-entry.ControlLead, t.controlSize, sys.AdviseWipeOnFork); err != nil {
 		return err
 	}
 	t.tidOffset = t.findTid()

@@ -227,8 +227,8 @@ func (r *remover) unmap(ctx context.Context, p *tracee.Process) error {
 			}
 		}
 	}
-	if m, ok := mappingAt(maps, r.state.Control); ok && m.Path == "" && r.state.Control+r.state.ControlSize <= m.End && r.isControl() {
-		if err := p.Munmap(ctx, r.state.Control, r.state.ControlSize); err != nil {
+	if m, ok := mappingAt(maps, r.state.Control); ok && m.Path == "" && r.state.Control-entry.ControlLead+r.state.ControlSize <= m.End && r.isControl() {
+		if err := p.Munmap(ctx, r.state.Control-entry.ControlLead, r.state.ControlSize); err != nil {
 			return err
 		}
 	}

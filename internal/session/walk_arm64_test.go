@@ -82,9 +82,10 @@ func TestWalkFromEveryInstruction(t *testing.T) {
 	for _, mode := range []struct {
 		name        string
 		regs, stack bool
-	}{{"plain", false, false}, {"regs", true, false}, {"stack", true, true}} {
+		graph       bool
+	}{{"plain", false, false, false}, {"regs", true, false, false}, {"stack", true, true, false}, {"graph", false, false, true}} {
 		t.Run(mode.name, func(t *testing.T) {
-			walkEverywhere(t, Options{Regs: mode.regs, Stack: mode.stack}, reached)
+			walkEverywhere(t, Options{Regs: mode.regs, Stack: mode.stack, Graph: mode.graph}, reached)
 		})
 	}
 	// What is rare is not waited for: claiming a slot against another thread, no
@@ -122,6 +123,8 @@ func walkEverywhere(t *testing.T, o Options, reached map[uint64]bool) {
 	blob := target.blob
 	from, to := blob.Caller, blob.RegsCaller
 	switch {
+	case o.Graph:
+		from, to = blob.Exit.Ret, blob.ExitEnd
 	case o.Stack:
 		from, to = blob.RegsCaller, blob.Reserve
 	case o.Regs:
@@ -150,6 +153,9 @@ func walkEverywhere(t *testing.T, o Options, reached map[uint64]bool) {
 			t.Fatal(err)
 		}
 		stack := walk(p.Memory(), blob.FrameAt(off), regs)
+		if o.Graph && len(stack) > 0 && nameAt(target, stack[0]) == "libc.so.6" {
+			continue // main returns
+		}
 		if len(stack) < 2 {
 			t.Errorf("at %#x: stack %#x", off, stack)
 			continue
@@ -199,6 +205,8 @@ func walk(mem *tracee.Memory, frame entry.Frame, r tracee.Regs) []uint64 {
 		stack = append(stack, r.X[30])
 	case entry.FrameExit:
 		stack = append(stack, r.X[9], r.X[30])
+	case entry.FrameLeaf:
+		stack = append(stack, r.X[30])
 	}
 	for len(stack) < 3 && fp != 0 {
 		next, err := mem.ReadUint64(fp)
