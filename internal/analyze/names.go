@@ -31,14 +31,18 @@ func Demangle(raw string) string {
 type siteText struct {
 	done bool
 	verdict
-	call string // what follows the text of a call: "()", or nothing after a C++ name with its parameters
 	text []byte // name and, for libraries, object
 	json []byte // from the name to before the digits of the address
+
+	// Lines of a tree of calls: an entry, an exit, and both in one. A C++ name
+	// has its parameters already.
+	open, closed, leaf []byte
 }
 
 // names keeps the texts of sites.
 type names struct {
 	sel     *Selection
+	color   bool
 	sites   []siteText // by Site.ID
 	unknown siteText
 	plain   map[string]string // demangled names of callers
@@ -112,9 +116,11 @@ func (n *names) render(s *trace.Site) *siteText {
 	*t = siteText{
 		done:    true,
 		verdict: n.sel.verdict(raw, name, path),
-		call:    call,
 		text:    []byte(text),
 		json:    js,
+		open:    []byte(text + call + " {\n"),
+		closed:  appendComment([]byte("}"), text, n.color),
+		leaf:    []byte(text + call + ";\n"),
 	}
 	return t
 }

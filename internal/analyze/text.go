@@ -34,11 +34,13 @@ type textView struct {
 	tasks    prefixes
 	switched prefixes
 	color    bool
-	second   int64 // the second that clock shows
-	clock    []byte
+	clock    []byte      // what stands before the fraction of a second,
+	task     *trace.Task // for this one
+	second   int64       // and this second
 }
 
 func newTextView(n *names, color bool) textView {
+	n.color = color
 	v := textView{names: n, color: color, second: -1 << 62}
 	v.switched.make = func(t *trace.Task) []byte { return []byte(taskLabel(t)) }
 	v.tasks.make = func(t *trace.Task) []byte {
@@ -58,18 +60,19 @@ func (v *textView) header(dst []byte) []byte {
 
 // prefix appends task and time.
 func (v *textView) prefix(dst []byte, ev *trace.Event) []byte {
-	dst = v.tasks.of(ev.Task, dst)
 	us := ev.Time / 1000
 	if us < 0 {
 		us = 0 // before the machine was started
 	}
 	micros := us - v.second*1_000_000
-	if micros < 0 || micros >= 1_000_000 {
+	if ev.Task != v.task || micros < 0 || micros >= 1_000_000 {
 		v.second = us / 1_000_000
 		micros = us % 1_000_000
+		v.task = ev.Task
 		s := strconv.FormatInt(v.second, 10)
-		v.clock = append(append(v.clock[:0], spaces[:max(0, 6-len(s))]...), s...)
-		v.clock = append(v.clock, '.')
+		v.clock = v.tasks.of(ev.Task, v.clock[:0])
+		v.clock = append(v.clock, spaces[:max(0, 6-len(s))]...)
+		v.clock = append(append(v.clock, s...), '.')
 	}
 	dst = append(dst, v.clock...)
 	hi, lo := uint32(micros)/1000, uint32(micros)%1000
@@ -124,12 +127,8 @@ func (v *textView) plain(dst []byte) []byte {
 // mark writes what happened to the recording while it was made.
 func (v *textView) mark(dst []byte, ev *trace.Event) []byte {
 	dst = v.prefix(dst, ev)
-	dst = v.dim(dst)
-	dst = append(dst, "/* "...)
-	dst = append(dst, printable(ev.Text)...)
-	dst = append(dst, " */"...)
-	dst = v.plain(dst)
-	return append(dst, '\n')
+	dst = append(v.dim(dst), "/* "+printable(ev.Text)+" */"...)
+	return append(v.plain(dst), '\n')
 }
 
 // extras writes the registers and the stack of an entry.

@@ -8,7 +8,11 @@ import (
 )
 
 // durationWidth is that of a duration in text: a mark, a number and its unit.
-const durationWidth = 17
+const (
+	durationWidth = 17
+	noDuration    = "                 "
+	treeBar       = "  |  "
+)
 
 // durationMarks are those of the kernel's function graph tracer
 // (trace_print_graph_duration), for durations above so many ns.
@@ -103,23 +107,18 @@ func (v *treeView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 		dst = v.taskChange(dst, ev.Task)
 	}
 	dst = v.prefix(dst, ev)
-	if ev.Leaf {
-		dst = appendDuration(dst, ev.Duration, v.color)
+	if !ev.Leaf {
+		dst = append(dst, noDuration+treeBar...)
+		dst = indent(dst, ev.Depth)
+		dst = append(dst, s.open...)
 	} else {
-		dst = append(dst, spaces[:durationWidth]...)
-	}
-	dst = append(dst, "  |  "...)
-	dst = indent(dst, ev.Depth)
-	dst = append(dst, s.text...)
-	dst = append(dst, s.call...)
-	switch {
-	case !ev.Leaf:
-		dst = append(dst, " {\n"...)
-	case ev.Inferred:
-		dst = append(dst, ';')
-		dst = v.comment(dst, "inferred", "")
-	default:
-		dst = append(dst, ";\n"...)
+		dst = appendDuration(dst, ev.Duration, v.color)
+		dst = append(dst, treeBar...)
+		dst = indent(dst, ev.Depth)
+		dst = append(dst, s.leaf...)
+		if ev.Inferred {
+			dst = appendComment(dst[:len(dst)-1], "inferred", v.color)
+		}
 	}
 	if ev.Regs != nil || ev.Stack != nil {
 		dst = v.extras(dst, ev)
@@ -140,10 +139,12 @@ func (v *treeView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	}
 	dst = v.prefix(dst, ev)
 	dst = v.duration(dst, ev)
-	dst = append(dst, "  |  "...)
+	dst = append(dst, treeBar...)
 	dst = indent(dst, ev.Depth)
-	dst = append(dst, '}')
-	return v.comment(dst, string(s.text), exitNote(ev))
+	if note := exitNote(ev); note != "" {
+		return appendComment(append(dst, '}'), string(s.text)+", "+note, v.color)
+	}
+	return append(dst, s.closed...)
 }
 
 // exitNote is what is to be known about the time of an exit.
@@ -160,24 +161,17 @@ func exitNote(ev *trace.Event) string {
 // duration writes that of an exit.
 func (v *textView) duration(dst []byte, ev *trace.Event) []byte {
 	if ev.Duration < 0 {
-		return append(dst, spaces[:durationWidth]...)
+		return append(dst, noDuration...)
 	}
 	return appendDuration(dst, ev.Duration, v.color)
 }
 
-// comment ends a line with one or two remarks.
-func (v *textView) comment(dst []byte, first, second string) []byte {
-	dst = append(dst, ' ')
-	dst = v.dim(dst)
-	dst = append(dst, "/* "...)
-	dst = append(dst, first...)
-	if second != "" {
-		dst = append(dst, ", "...)
-		dst = append(dst, second...)
+// appendComment ends a line with a remark.
+func appendComment(dst []byte, text string, color bool) []byte {
+	if color {
+		return append(dst, " "+colorDim+"/* "+text+" */"+colorName+"\n"...)
 	}
-	dst = append(dst, " */"...)
-	dst = v.plain(dst)
-	return append(dst, '\n')
+	return append(dst, " /* "+text+" */\n"...)
 }
 
 // flatView writes a line an event, of recordings with exits.
@@ -189,8 +183,7 @@ func (v *flatView) header(dst []byte) []byte {
 
 func (v *flatView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = v.prefix(dst, ev)
-	dst = append(dst, spaces[:durationWidth]...)
-	dst = append(dst, "  -> "...)
+	dst = append(dst, noDuration+"  -> "...)
 	dst = indent(dst, ev.Depth)
 	dst = append(dst, s.text...)
 	dst = append(dst, '\n')
@@ -207,7 +200,7 @@ func (v *flatView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = indent(dst, ev.Depth)
 	dst = append(dst, s.text...)
 	if note := exitNote(ev); note != "" {
-		return v.comment(dst, note, "")
+		return appendComment(dst, note, v.color)
 	}
 	return append(dst, '\n')
 }
