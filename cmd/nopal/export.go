@@ -69,6 +69,9 @@ func (a *app) export(c *cobra.Command, f *exportFlags) (err error) {
 	if f.format == "" {
 		return usageErrorf(c, "say for which tool: --format=chrome, perfetto, folded, pprof or speedscope")
 	}
+	if c.Flags().Changed("weight") && f.format != string(export.Folded) {
+		return usageErrorf(c, "--weight is for folded: %s has what it can show", f.format)
+	}
 	sel, err := f.sel.compile(c)
 	if err != nil {
 		return err

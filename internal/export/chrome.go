@@ -42,7 +42,7 @@ func (c *chrome) site(s *site) []byte {
 func (c *chrome) thread(dst []byte, t *thread) []byte {
 	p := t.task.Program
 	ids := strconv.AppendUint([]byte(`,"pid":`), uint64(p.PID), 10)
-	ids = strconv.AppendUint(append(ids, `,"tid":`...), uint64(t.task.TID), 10)
+	ids = strconv.AppendUint(append(ids, `,"tid":`...), uint64(t.tid), 10)
 	if !c.procs[p.Proc] {
 		// Threads come before their events, so this is where the list begins.
 		if len(c.procs) > 0 {

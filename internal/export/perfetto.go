@@ -120,7 +120,7 @@ func (p *perfetto) thread(dst []byte, t *thread) []byte {
 	}
 	uuid := 2*t.id + 1
 	b := appendUint(nil, threadPID, uint64(prog.PID))
-	b = appendUint(b, threadTID, uint64(t.task.TID))
+	b = appendUint(b, threadTID, uint64(t.tid))
 	b = appendString(b, threadName, clean(t.task.Name))
 	desc := appendUint(appendUint(nil, trackUUID, uuid), trackParent, process)
 	t.text = appendUint(nil, eventTrack, uuid)

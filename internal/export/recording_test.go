@@ -135,7 +135,7 @@ func sample(t testing.TB) []byte {
 	s.leave(fnLeaf, 2, 1170)
 	s.leave(fnBar, 1, 1250)
 	s.flush()
-	check(t, s.w.WriteMark(trace.Mark{Proc: 1, TID: 101, Ticks: 1300, Text: "traced \"off\""}), s.w.WriteRound(4000))
+	check(t, s.w.WriteMark(trace.Mark{Proc: 1, Ticks: 1300, Text: "traced \"off\""}), s.w.WriteRound(4000))
 	s.close() // the outer call of foo::bar is still open
 	return file.Bytes()
 }

@@ -224,7 +224,7 @@ func (c collector) thread(dst []byte, t *thread) []byte {
 		c.f.of[t] = e
 		c.f.threads = append(c.f.threads, e)
 	}
-	e.name = title(clean(t.task.Name), t.task.TID)
+	e.name = title(clean(t.task.Name), t.tid)
 	return dst
 }
 

@@ -30,6 +30,7 @@ type timeline interface {
 // thread is a thread of the timeline.
 type thread struct {
 	task *trace.Task
+	tid  uint32
 	id   uint64 // unique, from 1
 	last int64  // the time of what was written last
 	open []frame
@@ -211,6 +212,13 @@ func (s *spans) thread(task *trace.Task) *thread {
 		return t
 	}
 	key := threadKey{task.Program.Proc, task.TID}
+	if task.TID == 0 {
+		// What belongs to the process is shown with its first thread.
+		key.tid = task.Program.PID
+		if t := s.threads[key]; t != nil {
+			return t
+		}
+	}
 	t := s.threads[key]
 	if t == nil {
 		if len(s.threads) >= maxThreads {
@@ -218,7 +226,7 @@ func (s *spans) thread(task *trace.Task) *thread {
 			clear(s.threads)
 		}
 		s.ids++
-		t = &thread{id: s.ids, last: math.MinInt64}
+		t = &thread{id: s.ids, tid: key.tid, last: math.MinInt64}
 		s.threads[key] = t
 	}
 	if t.task != task {
