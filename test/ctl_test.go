@@ -254,6 +254,28 @@ func TestCtlFilter(t *testing.T) {
 	p.finish(t)
 }
 
+// Depth and duration can be limited, and the limits taken away, while a graph is recorded.
+func TestCtlLimits(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "--graph", "-F", "s1")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-D", "2")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-D", "0", "-t", "1h")
+	if s := r.status(t); s.MinTime != int64(time.Hour) || s.Depth != 0 {
+		t.Errorf("limited: %+v", s)
+	}
+	p.do(t, 10)
+	r.ctl(t, "filter", "-t", "0")
+	p.do(t, 10)
+	r.stop(t)
+	calls(t, r.file, 30, 60, 80)
+	r = startRecorder(t, p.pid())
+	refused(t, nopal(t, "ctl", "-p", p.pid(), "filter", "-t", "1ms"), "--graph")
+	r.stop(t)
+	p.finish(t)
+}
+
 // Root finds a recording that a user makes, and only its user may control it else.
 func TestCtlOfUser(t *testing.T) {
 	const uid = 12345

@@ -49,53 +49,52 @@ func (s *session) override(ctx context.Context, globs []string, action Action) (
 }
 
 func (s *session) filter(ctx context.Context, r ControlRequest) (string, error) {
-	var done []string
-	if r.MinTime != nil {
-		if err := s.limitTime(time.Duration(*r.MinTime)); err != nil {
-			return "", err
-		}
-		done = append(done, fmt.Sprintf("calls of at least %s are recorded", time.Duration(*r.MinTime)))
-	}
-	if r.Depth != nil {
-		if err := s.limitDepth(*r.Depth); err != nil {
-			return strings.Join(done, "; "), err
-		}
-		done = append(done, fmt.Sprintf("%d levels of calls are recorded", *r.Depth))
-	}
-	if len(r.Only) == 0 && len(r.Not) == 0 {
-		return strings.Join(done, "; "), nil
-	}
+	// What is wrong with the request shows before anything is done.
 	f, err := ftrace.NewFilter(r.Only, r.Not)
 	if err == nil {
 		err = s.checkPatterns(f)
 	}
+	if err == nil && (r.MinTime != nil || r.Depth != nil) && !s.rec.o.Graph {
+		err = errors.New("-t and -D are for recordings that were begun with --graph")
+	}
 	if err != nil {
-		return strings.Join(done, "; "), err
+		return "", err
 	}
-	n, err := s.refilter(ctx, f)
-	s.overrides = nil
-	var patterns []string
-	for _, p := range f.Patterns() {
-		patterns = append(patterns, p.String())
+	var done []string
+	var errs []error
+	if r.MinTime != nil {
+		d := time.Duration(*r.MinTime)
+		errs = append(errs, s.setThreshold(ctx, d))
+		done = append(done, limit(d == 0, "calls of any duration", "calls of at least %s", d))
 	}
-	done = append(done, fmt.Sprintf("the filter is %s: %d functions", strings.Join(patterns, " "), n))
-	return strings.Join(done, "; "), err
+	if r.Depth != nil {
+		errs = append(errs, s.setDepth(ctx, *r.Depth))
+		done = append(done, limit(*r.Depth == 0, "calls of any depth", "%d levels of calls", *r.Depth))
+	}
+	if f != nil {
+		n, err := s.refilter(ctx, f)
+		errs = append(errs, err)
+		s.overrides = nil
+		var patterns []string
+		for _, p := range f.Patterns() {
+			patterns = append(patterns, p.String())
+		}
+		done = append(done, fmt.Sprintf("%d functions that match %s", n, strings.Join(patterns, " ")))
+	}
+	return "recorded from now on: " + strings.Join(done, ", "), errors.Join(errs...)
 }
 
-// limitTime// checkPatterns returns an error for a pattern that matches nothing.
+func limit(none bool, without, with string, value any) string {
+	if none {
+		return without
+	}
+	return fmt.Sprintf(with, value)
+}
+
+// checkPatterns returns an error for a pattern that matches nothing.
 func (s *session) checkPatterns(f *ftrace.Filter) error {
 	for c := range s.rec.allCandidates() {
 		f.Match(c.Raw, c.Demangled, c.Object)
 	}
 	return f.Check(s.rec.allCandidates())
-}
-
-// limitTime changes how long a call has to take to be recorded.
-func (s *session) limitTime(time.Duration) error {
-	return errors.New("-t cannot be changed while recording")
-}
-
-// limitDepth changes how many levels of calls are recorded.
-func (s *session) limitDepth(int) error {
-	return errors.New("-D cannot be changed while recording")
 }
