@@ -30,7 +30,7 @@ func newExport(a *app) *cobra.Command {
   perfetto    Perfetto's own format, a quarter of the size: https://ui.perfetto.dev, trace_processor
   folded      a line for each stack of functions, with the time in the last of them in nanoseconds: flamegraph.pl, inferno
   pprof       a profile with calls, times and threads: go tool pprof, https://github.com/google/pprof
-  speedscope  https://www.speedscope.app: each call on its place in time; when there are more than a million, or the recording is
+  speedscope  https://www.speedscope.app: each call at its place in time; when there are more than a million, or the recording is
               not a file, the time of each stack instead
 
 Durations need a recording made with ` + "`record --graph`" + `. Others have entries only: chrome and perfetto then get a mark for each, the
@@ -121,8 +121,14 @@ func (a *app) warnExport(f *exportFlags, sum *export.Summary) {
 	case sum.Shown == 0:
 		a.warn("none of the calls in %s selected", f.input)
 		return
-	case sum.Summed && sum.Graph:
-		a.warn("too many calls for speedscope to show each: it gets the time of each stack (fewer: -F, -N, --tid)")
+	case len(sum.Recording.Profiles()) > 0 && (f.sel.depth > 0 || f.sel.minTime > 0 || f.sel.span != rangeFlag{}):
+		a.warn("-D, -t and -r select nothing in a profile, which has no single calls")
+	case !sum.Graph && f.sel.minTime > 0:
+		a.warn("-t selects nothing here: without exits (`nopal record --graph`) no duration is known")
+	case sum.Summed && f.input == "-":
+		a.warn("the standard input cannot be read twice, so speedscope gets the time of each stack, not each call")
+	case sum.Summed && sum.Graph && len(sum.Recording.Profiles()) == 0:
+		a.warn("more calls than speedscope can show: it gets the time of each stack (-F, -N, -t and --tid make them fewer)")
 	}
 	if !sum.Graph {
 		what := "it has the number of calls"
