@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sort"
 
 	"nopal/trace"
 )
@@ -16,7 +17,8 @@ type Info struct {
 	Clock trace.Clock
 	End   *trace.End // nil if the recording has none
 
-	Events uint64
+	Events uint64 // entries and exits
+	Exits  uint64
 	Lost   uint64
 	First  int64 // CLOCK_MONOTONIC of the first event, ns
 	Last   int64
@@ -83,7 +85,8 @@ type inspector struct {
 	rec     *trace.Recording
 	procs   map[uint32]*ProcessInfo
 	threads map[threadKey]*ThreadInfo
-	sites   []*trace.Site // by Site.ID
+	exits   map[uint32][]trace.Range // by process: where exits have their code positions
+	sites   []*trace.Site            // by Site.ID
 	counts  []uint64
 	unknown uint64
 	blocks  map[trace.Type]*BlockInfo
@@ -102,6 +105,7 @@ func Inspect(r io.Reader) (*Info, error) {
 		rec:     trace.NewRecording(),
 		procs:   map[uint32]*ProcessInfo{},
 		threads: map[threadKey]*ThreadInfo{},
+		exits:   map[uint32][]trace.Range{},
 		blocks:  map[trace.Type]*BlockInfo{},
 		first:   math.MaxUint64,
 	}
@@ -141,6 +145,8 @@ func (in *inspector) block(b trace.Block, size int64) error {
 		if t := in.thread(b.Proc, b.TID); t != nil {
 			t.Name = b.Name
 		}
+	case *trace.Range:
+		in.placed(b)
 	case *trace.Lost:
 		in.lost(b.Proc, b.TID, b.Count)
 	case *trace.Exit:
@@ -151,6 +157,29 @@ func (in *inspector) block(b trace.Block, size int64) error {
 		in.info.End = b
 	}
 	return in.rec.Apply(b)
+}
+
+// placed takes note of the exits' code positions. A range that takes positions
+// from an older one ends all of that.
+func (in *inspector) placed(r *trace.Range) {
+	list := in.exits[r.Proc]
+	end := uint64(r.Index) + uint64(r.Count)
+	i := sort.Search(len(list), func(i int) bool { return uint64(list[i].Index)+uint64(list[i].Count) > uint64(r.Index) })
+	j := i
+	for j < len(list) && uint64(list[j].Index) < end {
+		j++
+	}
+	if r.Kind == trace.RangeExits {
+		in.exits[r.Proc] = slices.Replace(list, i, j, *r)
+	} else {
+		in.exits[r.Proc] = slices.Delete(list, i, j)
+	}
+}
+
+// isExit reports that a code position is that of an exit.
+func isExit(exits []trace.Range, index uint32) bool {
+	low := sort.Search(len(exits), func(i int) bool { return exits[i].Index > index })
+	return low > 0 && index-exits[low-1].Index < exits[low-1].Count
 }
 
 func (in *inspector) process(proc uint32) *ProcessInfo {
@@ -193,9 +222,14 @@ func (in *inspector) chunk(c *trace.Chunk) error {
 	var cur trace.Cursor
 	cur.Reset(c, 0)
 	n := uint64(0)
+	exits := in.exits[c.Proc]
 	for ; cur.Next(); n++ {
 		if n == 0 {
 			in.first = min(in.first, cur.Ticks)
+		}
+		if len(exits) > 0 && isExit(exits, cur.Index) {
+			in.info.Exits++
+			continue
 		}
 		s, err := p.Site(cur.Index)
 		if err != nil {

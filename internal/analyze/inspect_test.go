@@ -3,6 +3,7 @@ package analyze
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -30,9 +31,9 @@ events    8
 lost      16
 file      1504 bytes, complete
 
-EVENTS  FUNCTIONS  CALLED  BUILD-ID  OBJECT
-6       6          6       0123abcd  /bin/prog
-2       1          2       -         /lib/libx.so.1
+CALLS  FUNCTIONS  CALLED  BUILD-ID  OBJECT
+6      6          6       0123abcd  /bin/prog
+2      1          2       -         /lib/libx.so.1
 
 PID  TID  EVENTS  LOST  NAME
 100       8       16    /bin/prog 'a b' (exit status 1)
@@ -108,4 +109,23 @@ func BenchmarkInspect(b *testing.B) {
 		events += info.Events
 	}
 	b.ReportMetric(float64(events)/cpuTime(b, start).Seconds()/1e6, "Mevents/cpu-s")
+}
+
+// TestInspectGraph: exits are events, but no calls.
+func TestInspectGraph(t *testing.T) {
+	info, err := Inspect(bytes.NewReader(graphSample(t)))
+	check(t, err)
+	calls := map[string]uint64{}
+	for _, f := range info.Functions {
+		calls[f.Name] = f.Calls
+	}
+	want := map[string]uint64{"main": 2, "foo::bar(int)": 4, "foo::bar": 1, "tail\x1b[31m\"q\"": 1, "lua_call": 1, "f<int>": 1}
+	if info.Events != 19 || info.Exits != 9 || !maps.Equal(calls, want) {
+		t.Errorf("%d events, %d of them exits, of %v", info.Events, info.Exits, calls)
+	}
+	var out strings.Builder
+	check(t, info.WriteText(&out))
+	if !strings.Contains(out.String(), "events    19: 10 entries and 9 exits\n") {
+		t.Error(out.String())
+	}
 }

@@ -50,7 +50,11 @@ func (in *Info) writeHead(b *strings.Builder) {
 	} else if in.Events > 0 {
 		line("lasted", "%v from first to last event", time.Duration(in.Last-in.First))
 	}
-	line("events", "%d", in.Events)
+	if in.Exits > 0 {
+		line("events", "%d: %d entries and %d exits", in.Events, in.Events-in.Exits, in.Exits)
+	} else {
+		line("events", "%d", in.Events)
+	}
 	line("lost", "%d", in.Lost)
 	state := "complete"
 	switch {
@@ -118,7 +122,7 @@ func table(b *strings.Builder, heading string, rows func(row func(cells ...any))
 }
 
 func (in *Info) writeObjects(b *strings.Builder) {
-	table(b, "EVENTS\tFUNCTIONS\tCALLED\tBUILD-ID\tOBJECT", func(row func(...any)) {
+	table(b, "CALLS\tFUNCTIONS\tCALLED\tBUILD-ID\tOBJECT", func(row func(...any)) {
 		for _, o := range in.Objects {
 			row(o.Events, o.Functions, o.Called, orDash(o.BuildID), o.Path)
 		}

@@ -46,6 +46,9 @@ func (r *Report) notes() []string {
 	if r.NoEntry > 0 {
 		n = append(n, fmt.Sprintf("%s of the calls began before the recording; their times are not counted", percent(r.NoEntry, r.Calls)))
 	}
+	if r.Profile {
+		n = append(n, "a profile: the total of a function that calls itself has all of its levels; percentiles are from steps of doubled time")
+	}
 	if r.CountOnly && r.Calls > 0 {
 		n = append(n, "no times: the recording has entries only (record --graph has exits, too)")
 	}
