@@ -49,7 +49,7 @@ func TestGraphAttach(t *testing.T) {
 
 // Attach and detach often, with exits, under load.
 func TestGraphAttachDetachOften(t *testing.T) {
-	times := 30
+	times := 15
 	if testing.Short() {
 		times = 5
 	}
@@ -76,7 +76,7 @@ func TestGraphAttachDetachOften(t *testing.T) {
 
 // nopal is killed at random moments in graph mode; the target goes on through the exits, and nopal detach puts them back.
 func TestGraphKillNopal(t *testing.T) {
-	times := 30
+	times := 20
 	if testing.Short() {
 		times = 5
 	}

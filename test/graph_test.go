@@ -217,7 +217,7 @@ func around(s string, at int) string { return s[max(0, at-20):min(len(s), at+20)
 
 // Exits and the rest of what records: registers and stacks at the entries.
 func TestGraphRegsStack(t *testing.T) {
-	for _, line := range []string{"abi 20", "shapes 20", "exceptions 10", "nested 20", "tree 500", "sigprof 10000 2000"} {
+	for _, line := range []string{"abi 20", "virtuals 20", "exceptions 10", "nested 20", "tree 500", "sigprof 10000 2000"} {
 		for _, options := range [][]string{{"--regs"}, {"--stack"}} {
 			t.Run(line+strings.Join(options, ""), func(t *testing.T) {
 				t.Parallel()
@@ -242,7 +242,7 @@ func TestGraphWorkloads(t *testing.T) {
 		{[]string{"demo/sqlite3", "-batch", "-init", "../demo/workload.sql", ":memory:", ""}, 30},
 	} {
 		prog := append([]string{fixture(t, c.argv[0])}, c.argv[1:]...)
-		for _, options := range [][]string{{"--buffer", "256m"}, {"--regs", "--buffer", "64m"}, {"--overwrite", "--buffer", "1m"}, {"--buffer", "64k"}} {
+		for _, options := range [][]string{{"--buffer", "256m"}, {"--overwrite", "--buffer", "1m"}, {"--buffer", "64k"}} {
 			t.Run(c.argv[0]+strings.Join(options, ""), func(t *testing.T) {
 				_, file := recordSame(t, "", append([]string{"--graph"}, options...), prog...)
 				r := count(t, file)

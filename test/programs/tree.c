@@ -45,6 +45,20 @@ INLINE long leave(struct log *l, long result)
 	return result;
 }
 
+/*
+ * TAIL_CALL(l, call) returns what call does. The caller is over before, if the compiler makes a tail call of
+ * it, which it does unless it does not optimise.
+ */
+#ifdef __OPTIMIZE__
+#define TAIL_CALL(l, call)   \
+	do {                 \
+		leave(l, 0); \
+		return call; \
+	} while (0)
+#else
+#define TAIL_CALL(l, call) return leave(l, call)
+#endif
+
 INLINE unsigned pick(struct log *l, unsigned n)
 {
 	l->random = l->random * 6364136223846793005u + 1442695040888963407u;
@@ -82,18 +96,15 @@ TRACED long t_b(struct log *l, long x)
 	enter(l, 'b');
 	x += any(l)(l, x);
 	long (*next)(struct log *, long) = any(l);
-	leave(l, 0);
-	return next(l, x + 1);
+	TAIL_CALL(l, next(l, x + 1));
 }
 
 /* A tail call by name, on one of two ways. */
 TRACED long t_c(struct log *l, long x)
 {
 	enter(l, 'c');
-	if (pick(l, 3) == 0) {
-		leave(l, 0);
-		return t_h(l, x);
-	}
+	if (pick(l, 3) == 0)
+		TAIL_CALL(l, t_h(l, x));
 	x ^= any(l)(l, x);
 	return leave(l, x);
 }
@@ -136,7 +147,7 @@ TRACED long t_f(struct log *l, long x)
 	case 0: return leave(l, x + 1);
 	case 1: x *= 3; break;
 	case 2: x += any(l)(l, 2); break;
-	case 3: leave(l, 0); return t_a(l, x);
+	case 3: TAIL_CALL(l, t_a(l, x));
 	case 4: return leave(l, x ^ 0x55);
 	case 5: x = any(l)(l, 5) - x; break;
 	case 6: x >>= 2; break;

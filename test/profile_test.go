@@ -1,0 +1,264 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nopal/internal/analyze"
+	"nopal/trace"
+)
+
+// profile is what is in a recording of --profile.
+type profile struct {
+	recording
+	funcs map[who]trace.FuncProfile // of single threads
+	hz    float64
+}
+
+// milliseconds of ticks.
+func (p profile) milliseconds(ticks uint64) float64 { return float64(ticks) / p.hz * 1000 }
+
+// readProfile reads a recording that must have no events and checks that its numbers can be true.
+func readProfile(t *testing.T, file string) profile {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := trace.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := profile{newRecording(), map[who]trace.FuncProfile{}, 0}
+	events := trace.NewEvents(r)
+	for {
+		e, err := events.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("read %s: %v", file, err)
+		}
+		switch e.Kind {
+		case trace.LostCount:
+			p.lost += e.Count
+		case trace.Entry, trace.FuncExit:
+			t.Fatalf("an event in a profile: %+v", e)
+		}
+	}
+	rec := events.Recording()
+	p.hz = 1e9 / (float64(rec.NanosecondsOf(1<<40)) / (1 << 40))
+	for _, f := range rec.Profiles() {
+		name, _, _ := strings.Cut(analyze.Demangle(f.Site.Name()), "(")
+		timed := uint64(0)
+		for _, n := range f.Hist {
+			timed += n
+		}
+		switch {
+		case timed > f.Calls:
+			err = fmt.Errorf("%d durations", timed)
+		case f.Self > f.Total:
+			err = errors.New("self > total")
+		case timed > 0 && (f.Min > f.Max || f.Max > f.Total || f.Min*timed > f.Total || f.Max*timed < f.Total):
+			err = errors.New("extremes do not fit the total")
+		}
+		if err != nil {
+			t.Errorf("%s in thread %d: %v: %+v", name, f.Task.TID, err, f)
+		}
+		p.calls[who{name, 0}] += f.Calls
+		p.calls[who{name, int(f.Task.TID)}] += f.Calls
+		p.funcs[who{name, int(f.Task.TID)}] = f
+		p.pids[int(f.Task.Program.PID)] = true
+	}
+	return p
+}
+
+// Each program runs as without nopal, and the profile has each call, whatever way it ended.
+func TestProfilePrograms(t *testing.T) {
+	for _, line := range slices.Concat(nesting, switching) {
+		if line == "nolibc" {
+			continue // see TestProfileWithoutThreads
+		}
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			argv := strings.Fields(line)
+			argv[0] = fixture(t, argv[0])
+			got, file := recordSame(t, "a line\nand another\n", []string{"--profile"}, argv...)
+			p := readProfile(t, file)
+			sameCounts(t, p.recording, truth(t, got.stdout))
+			if info, err := os.Stat(file); err == nil && !strings.HasPrefix(line, "many") && info.Size() > 1<<20 {
+				t.Errorf("the recording takes %d bytes", info.Size())
+			}
+		})
+	}
+}
+
+// What is open when the program ends is counted until then; what a function calls is not its own time.
+func TestProfileDurations(t *testing.T) {
+	file := t.TempDir() + "/nopal.data"
+	began := time.Now()
+	o := nopal(t, "record", "-q", "--profile", "-o", file, "--", fixture(t, "sleeps"), "5", "20")
+	took := time.Since(began)
+	if !o.ok() {
+		t.Fatalf("%#x %s", o.status, o.stderr)
+	}
+	p := readProfile(t, file)
+	sameCounts(t, p.recording, truth(t, o.stdout))
+	one := func(name string) trace.FuncProfile {
+		for w, f := range p.funcs {
+			if w.name == name {
+				return f
+			}
+		}
+		t.Fatalf("no %s in %v", name, slices.Collect(maps.Keys(p.funcs)))
+		return trace.FuncProfile{}
+	}
+	nap, outer, all := one("nap"), one("outer"), one("main")
+	if ms := p.milliseconds(nap.Min); ms < 20 {
+		t.Errorf("the shortest nap of 20 ms took %g ms", ms)
+	}
+	if outer.Total < nap.Total || outer.Self > outer.Total/2 || outer.Total-outer.Self < nap.Total {
+		t.Errorf("outer %d, of it itself %d, nap %d", outer.Total, outer.Self, nap.Total)
+	}
+	if ms := p.milliseconds(all.Total); ms < 5*20 || ms > float64(took.Milliseconds()) {
+		t.Errorf("main took %g ms, nopal %v", ms, took)
+	}
+	if all.Calls != 1 {
+		t.Errorf("%d calls of main", all.Calls)
+	}
+}
+
+// A program without a thread block that is known is not profiled, and is told so.
+func TestProfileWithoutThreads(t *testing.T) {
+	prog := fixture(t, "nolibc")
+	want := run(t, "", prog)
+	file := t.TempDir() + "/nopal.data"
+	o := nopal(t, "record", "-q", "--profile", "-o", file, "--", prog)
+	if o.status != want.status || o.stdout != want.stdout {
+		t.Errorf("%#x %q, untraced %#x %q", o.status, o.stdout, want.status, want.stdout)
+	}
+	if !strings.Contains(o.stderr, "thread id") {
+		t.Errorf("stderr %q", o.stderr)
+	}
+}
+
+// Attached in the middle, detached again: what runs at both ends does no harm, and nothing is left.
+func TestProfileAttach(t *testing.T) {
+	p := startReady(t, fixture(t, "busy"), "2")
+	file := t.TempDir() + "/nopal.data"
+	nopalOK(t, "record", "-q", "--profile", "--duration", "1500ms", "-o", file, "-p", p.pid())
+	got := readProfile(t, file)
+	if got.lost != 0 || len(got.funcs) == 0 {
+		t.Errorf("%d functions, %d calls lost", len(got.funcs), got.lost)
+	}
+	for w, f := range got.funcs {
+		if ms := got.milliseconds(f.Max); ms > 2500 {
+			t.Errorf("%v: a call took %g ms in a recording of 1500 ms", w, ms)
+		}
+	}
+	maps, err := os.ReadFile("/proc/" + p.pid() + "/maps")
+	if err != nil || strings.Contains(string(maps), "nopal") {
+		t.Errorf("%v\n%s", err, maps)
+	}
+}
+
+// A killed nopal is cleared away as in every mode, and what it has written is good.
+func TestProfileKilled(t *testing.T) {
+	p := startReady(t, fixture(t, "busy"), "2")
+	file := t.TempDir() + "/nopal.data"
+	rec := start(t, nopalBin(t), "record", "-q", "--profile", "-o", file, "-p", p.pid())
+	eventually(t, "a profile in "+file, func() bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Size() > 0 && tries(file)
+	})
+	rec.signal(t, syscall.SIGKILL)
+	rec.wait(t)
+	nopalOK(t, "detach", "-p", p.pid())
+	maps, err := os.ReadFile("/proc/" + p.pid() + "/maps")
+	if err != nil || strings.Contains(string(maps), "nopal") {
+		t.Errorf("%v\n%s", err, maps)
+	}
+}
+
+// tries reports whether a recording that is being written has a profile in it.
+func tries(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	r, err := trace.NewReader(f)
+	if err != nil {
+		return false
+	}
+	events := trace.NewEvents(r)
+	for {
+		if _, err := events.Next(); err != nil {
+			return len(events.Recording().Profiles()) > 0
+		}
+	}
+}
+
+// Threads that come and go take the place of those before: the target's memory does not grow with
+// their number, and the counts of all are there.
+func TestProfileThreadsComeAndGo(t *testing.T) {
+	prog := fixture(t, "threads")
+	p := start(t, nopalBin(t), "record", "-q", "--profile", "-o", t.TempDir()+"/nopal.data", "--", prog, "60", "32")
+	file := p.Args[5]
+	most := 0
+	for alive := true; alive; {
+		select {
+		case err := <-p.done:
+			p.done <- err
+			alive = false
+		case <-time.After(100 * time.Millisecond):
+			most = max(most, sharedMemory(prog))
+		}
+	}
+	o := p.wait(t)
+	if !o.ok() {
+		t.Fatalf("%#x %s", o.status, o.stderr)
+	}
+	got := readProfile(t, file)
+	sameCounts(t, got.recording, truth(t, o.stdout))
+	// Each thread takes three pages or so; all at once would be 1920 of them.
+	if limit := 1920 * 8; most == 0 || most > limit {
+		t.Errorf("%d KiB of shared memory, want less than %d", most, limit)
+	}
+}
+
+// sharedMemory is the RssShmem in KiB of the process that runs prog.
+func sharedMemory(prog string) int {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	for _, d := range dirs {
+		if exe, err := os.Readlink("/proc/" + d.Name() + "/exe"); err != nil || exe != prog {
+			continue
+		}
+		status, err := os.ReadFile("/proc/" + d.Name() + "/status")
+		if err != nil {
+			return 0
+		}
+		for line := range strings.Lines(string(status)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "RssShmem:" {
+				n, _ := strconv.Atoi(f[1])
+				return n
+			}
+		}
+	}
+	return 0
+}
