@@ -1,6 +1,7 @@
 package export
 
 import (
+	"errors"
 	"io"
 	"strconv"
 
@@ -21,6 +22,9 @@ func writeSpeedscope(r io.Reader, w io.Writer, o Options) (Summary, error) {
 	}
 	s := newSums(rd, &o)
 	rerr := s.read()
+	if errors.Is(rerr, errContexts) {
+		return s.sum, rerr
+	}
 	s.sum.Truncated = rd.Truncated()
 	f := &speedscope{w: output{w}, index: map[*site]int{}}
 	if again, ok := r.(io.Seeker); ok && s.graph && s.sum.Events <= maxEvented && len(s.rec.Profiles()) == 0 {

@@ -2,6 +2,7 @@ package export
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"math"
 	"slices"
@@ -10,10 +11,21 @@ import (
 	"nopal/trace"
 )
 
-// maxStack is the number of calls in a stack that is written. Of deeper ones
-// the middle is left out: a recursion of a million calls would otherwise be a
-// million stacks of that size.
-const maxStack = 512
+const (
+	// maxStack is the number of calls in a stack that is written. Of deeper ones
+	// the middle is left out: a recursion of a million calls would otherwise be a
+	// million stacks of that size.
+	maxStack = 512
+
+	// outerStack is the part of them that is outside of what is left out.
+	outerStack = maxStack / 2
+
+	// maxContexts bounds the memory to about 1 GiB. There are programs with so
+	// many contexts, and files that were made to have them, but no tool to show them.
+	maxContexts = 4 << 20
+)
+
+var errContexts = errors.New("it has more than 4 million calling contexts: -F, -N, -D or --tid make them fewer")
 
 // context is what the calls of one function in one calling context and one
 // thread sum up to.
@@ -68,9 +80,11 @@ type selected struct {
 	only  bool  // within a function that is asked for
 	not   bool  // within one that is left out
 	depth int32 // from the first function that is asked for
+	level int32 // selected nodes from the outermost to here
+	outer int32 // of them, the one at level outerStack
 }
 
-var outside = selected{shown: -1, depth: -1}
+var outside = selected{shown: -1, depth: -1, outer: -1}
 
 func newSums(rd *trace.Reader, o *Options) *sums {
 	s := &sums{
@@ -94,6 +108,9 @@ func writeSums(r io.Reader, w io.Writer, o Options, write func(io.Writer, *sums,
 	}
 	s := newSums(rd, &o)
 	rerr := s.read()
+	if errors.Is(rerr, errContexts) {
+		return s.sum, rerr
+	}
 	s.sum.Truncated = rd.Truncated()
 	if err := write(output{w}, s, o); err != nil {
 		return s.sum, err
@@ -114,6 +131,9 @@ func (s *sums) read() error {
 		s.sum.Events += uint64(len(b.Calls))
 		if s.o.TID == 0 || b.Task.TID == s.o.TID {
 			s.add(b)
+		}
+		if len(s.contexts) > maxContexts || len(s.nodes) > 4*maxContexts {
+			return errContexts
 		}
 	}
 }
@@ -203,8 +223,11 @@ func (s *sums) grow(node int32) {
 		if x.only && !x.not || !s.graph {
 			x.depth++
 		}
+		x.level, x.outer = parent.level, parent.outer
 		if !x.only || x.not || s.o.Depth > 0 && int(x.depth) >= s.o.Depth {
 			x.shown = parent.shown
+		} else if x.level++; x.level == outerStack {
+			x.outer = n
 		}
 		s.nodes = append(s.nodes, x)
 	}
@@ -272,17 +295,21 @@ func (s *sums) appendStack(dst []*site, c *context) []*site {
 	if c.node < 0 {
 		return append(dst, c.site)
 	}
-	start := len(dst)
-	for n := c.node; n >= 0; {
+	level := s.nodes[c.node].level
+	if level <= maxStack {
+		return s.appendNodes(dst, c.node, level)
+	}
+	dst = append(s.appendNodes(dst, c.node, maxStack-outerStack-1), elided)
+	return s.appendNodes(dst, s.nodes[c.node].outer, outerStack)
+}
+
+// appendNodes appends count selected functions from a node outwards.
+func (s *sums) appendNodes(dst []*site, node, count int32) []*site {
+	for n := node; count > 0; count-- {
 		dst = append(dst, s.site(n))
 		if n = s.calls.Node(n).Parent; n >= 0 {
 			n = s.nodes[n].shown
 		}
-	}
-	if cut := len(dst) - start - maxStack; cut > 0 {
-		half := start + maxStack/2
-		dst[half] = elided
-		dst = slices.Delete(dst, half+1, half+1+cut)
 	}
 	return dst
 }
