@@ -52,6 +52,21 @@ nopal records until the command has ended. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 
 With -p, all threads of the process are recorded until Ctrl-C, SIGTERM, the end of --duration or the end of the
 process. Then every byte of the program is put back and nopal exits with 0.
 
+--graph records where functions are left, too, and so how long each call took. It leaves return addresses and the stack
+alone: the exit instructions lead to us. A function whose exits cannot be told from its code (nopal sites shows which,
+and why) has its entry recorded, and its end is inferred from what follows. In a graph -F records what the chosen
+functions call, too, and -N leaves out what the named ones call; these and -D, --max-depth and -t are decided in the
+program itself, so what is left out costs little and takes no space.
+
+--profile keeps calls, times and a histogram for each function in the program's memory instead of writing events: the
+cheapest mode, for days. nopal report shows it; nopal live shows it while it runs.
+
+-T makes something happen when a function is called: traceon and traceoff switch the recording of all threads,
+stacktrace records who called, snapshot writes what the recording holds to a file of its own, dump writes out the
+buffer, stop ends the recording. With a count it happens that many times: -T 'handle_error:snapshot:3'.
+
+nopal ctl controls a recording from another terminal.
+
 Exit codes of nopal's own: 2 for a mistake in the command line, 125 when recording failed, 126 when CMD cannot be
 executed, 127 when there is no such CMD.
 
@@ -61,6 +76,9 @@ filter that leaves out the busiest functions, helps.`,
 		Example: `  nopal record -- ./server --port 80
   nopal record -F 'lua_*' -N 'lua_newstate' lua script.lua
   nopal record -F 'libsqlite3*:*' --stack -- ./app
+  nopal record --graph -t 1ms -- ./server
+  nopal record --graph -F handle_request -D 4 -- ./server
+  nopal record --graph --overwrite -T 'abort_transaction:snapshot' -- ./server
   sudo nopal record -p $(pidof server) --duration 10s -o /tmp/server.data`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error { return a.record(c, f, args) },
@@ -78,10 +96,10 @@ filter that leaves out the busiest functions, helps.`,
 	flags.Var(&f.maxDepth, "max-depth", "with --graph: this many levels of calls below a thread's outermost function")
 	flags.VarP(&f.threshold, "threshold", "t", "with --graph: only calls that take this `time` or longer, as 10us or 2ms, and those around them")
 	flags.BoolVar(&f.profile, "profile", false, "record no events but statistics: calls, times and a histogram for each function")
-	flags.BoolVar(&f.prepareAll, "prepare-all", false, "prepare all functions, so that `nopal ctl arm` need not stop the process for those that -F leaves out")
+	flags.BoolVar(&f.prepareAll, "prepare-all", false, "prepare all functions, so that nopal ctl arm need not stop the process for those that -F leaves out")
 	flags.StringArrayVarP(&f.triggers, "trigger", "T", nil, "do something when a function is called: `glob:action[:count]` with action traceon, traceoff, stacktrace, snapshot, dump or stop; may be repeated")
 	f.trace = traceChoices[0]
-	flags.Var(&enumFlag{value: &f.trace, values: traceChoices, name: "when"}, "trace", "record from the start: on; or off until a trigger or `nopal ctl on`")
+	flags.Var(&enumFlag{value: &f.trace, values: traceChoices, name: "when"}, "trace", "record from the start (on), or only from a trigger or nopal ctl on (off)")
 	completeEnum(c, "trace", traceChoices)
 	flags.BoolVar(&f.regs, "regs", false, "record the registers at each call")
 	flags.BoolVar(&f.stack, "stack", false, "record the call stack at each call (needs frame pointers)")
@@ -179,10 +197,10 @@ func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 		o.Follow = !f.noFollow
 		result, err = recordCommand(o, args)
 	}
-	if err != nil && result.Events == 0 {
+	if err != nil && result.Events+result.Calls == 0 {
 		output.restore()
 	} else if !f.quiet {
-		summarize(a.stderr, result)
+		summarize(a.stderr, result, f.profile)
 	}
 	return recordStatus(result, err)
 }
@@ -205,14 +223,19 @@ func recordStatus(r session.Result, err error) error {
 }
 
 // summarize is the last line: what has come of it.
-func summarize(w io.Writer, r session.Result) {
+func summarize(w io.Writer, r session.Result, profile bool) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "nopal: %s in %s", plural(r.Events, "event"), plural(uint64(r.Threads), "thread"))
+	what, helps := plural(r.Events, "event"), "a larger --buffer or a filter helps"
+	if profile {
+		what = plural(r.Calls, "call") + " of " + plural(uint64(r.Functions), "function")
+		helps = "more threads at a time than are counted"
+	}
+	fmt.Fprintf(&b, "nopal: %s in %s", what, plural(uint64(r.Threads), "thread"))
 	if r.Processes > 1 {
 		fmt.Fprintf(&b, " of %s", plural(uint64(r.Processes), "process"))
 	}
 	if r.Lost > 0 {
-		fmt.Fprintf(&b, ", %s LOST (a larger --buffer or a filter helps)", grouped(r.Lost))
+		fmt.Fprintf(&b, ", %s LOST (%s)", grouped(r.Lost), helps)
 	} else {
 		b.WriteString(", none lost")
 	}

@@ -121,6 +121,7 @@ func newRoot(a *app) *cobra.Command {
 program or preloaded; it has to be compiled with -fpatchable-function-entry=2, which puts two NOPs at the entry of
 each function. nopal turns them into a call, and back.`,
 		Example: `  nopal record -- ./program arguments      run a command and record its function calls
+  nopal record --graph -- ./program        with durations: what calls what, and for how long
   nopal record -p 1234 --duration 10s      record ten seconds of a running process
   nopal replay -i nopal.data               show them
   nopal sites ./program                    list the functions that can be traced`,
