@@ -87,16 +87,14 @@ func (v *treeView) header(dst []byte) []byte {
 // taskChange separates what one thread did from what another does.
 func (v *treeView) taskChange(dst []byte, t *trace.Task) []byte {
 	if last := v.current; last != nil && (last.TID != t.TID || last.Program != t.Program) {
-		const line = " ------------------------------------------\n"
-		dst = v.dim(dst)
-		dst = append(dst, line...)
-		dst = append(dst, ' ')
+		// A pager begins each line without colour.
+		const line = " ------------------------------------------"
+		dst = append(v.plain(append(v.dim(dst), line...)), '\n')
+		dst = append(v.dim(dst), ' ')
 		dst = v.switched.of(last, dst)
 		dst = append(dst, "  =>  "...)
-		dst = v.switched.of(t, dst)
-		dst = append(dst, '\n')
-		dst = append(dst, line...)
-		dst = v.plain(dst)
+		dst = append(v.plain(v.switched.of(t, dst)), '\n')
+		dst = append(v.plain(append(v.dim(dst), line...)), '\n')
 	}
 	v.current = t
 	return dst
