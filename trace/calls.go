@@ -2,7 +2,6 @@ package trace
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 )
 
@@ -26,8 +25,8 @@ const (
 	CallRecursive             // an outer call of the same function has not ended
 )
 
-// Batch is a number of calls of one thread, in the order of their ends. It is
-// valid until the next one.
+// Batch is a number of calls of one thread, in the order of their ends; those
+// whose end is inferred may come later. It is valid until the next one.
 type Batch struct {
 	Task  *Task
 	Calls []Call
@@ -52,6 +51,7 @@ type Calls struct {
 	r       *Reader
 	rec     *Recording
 	batch   Batch
+	walk    callWalk // of the chunk that is being read
 	streams map[streamKey]*callStream
 	current map[streamKey]*callStream // by thread id
 	ended   []endedStream
@@ -66,13 +66,19 @@ type streamKey struct{ proc, n uint32 }
 type callStream struct {
 	key     streamKey
 	calls   callStack
-	depth   depthStack // of a recording without exits
-	sites   []int32    // parallel to depth
 	task    *Task
-	last    uint64
-	active  []uint32 // open calls, by site
+	last    uint64   // ticks of the last event
+	active  []uint32 // open calls, by site; see activeOf
 	charged int
 }
+
+// activeOf is the place of a site in callStream.active. Unknown sites share
+// the first one.
+func activeOf(site int32) int { return int(max(site, -1)) + 1 }
+
+// batchCalls is how many calls a batch has, or hardly more. That many stay in
+// the processor's cache until they are used.
+const batchCalls = 2048
 
 // endedStream has calls that were open at its end.
 type endedStream struct {
@@ -98,42 +104,48 @@ func (c *Calls) Node(id int32) Node { return c.nodes.list[id] }
 // have ended there.
 func (c *Calls) Next() (*Batch, error) {
 	b := &c.batch
-	for {
-		b.Task, b.Calls, b.Lost = nil, b.Calls[:0], 0
+	b.Task, b.Calls, b.Lost = nil, b.Calls[:0], 0
+	for len(b.Calls) == 0 && b.Lost == 0 {
 		if err := c.more(); err != nil {
 			return nil, err
 		}
-		if len(b.Calls) > 0 || b.Lost > 0 {
-			return b, nil
-		}
 	}
+	return b, nil
 }
 
+// more goes on until there is something to deliver, perhaps.
 func (c *Calls) more() error {
-	if n := len(c.ended); n > 0 {
+	var err error
+	if c.walk.stream != nil {
+		err = c.run()
+	} else if n := len(c.ended); n > 0 {
 		s := c.ended[n-1]
 		c.ended = c.ended[:n-1]
-		c.batch.Task = s.task
-		for s.calls.len() > 0 {
-			c.pop(s.callStream, max(s.ticks, s.last), CallInferred)
-		}
+		c.finish(s.callStream, max(s.ticks, s.last))
 		return nil
-	}
-	if c.err != nil {
+	} else if c.err != nil {
 		return c.err
-	}
-	t, payload, err := c.r.next(c.r.reuse)
-	if err == nil {
-		err = c.block(t, payload)
-		if err != nil {
-			err = c.r.corrupt(err.Error())
+	} else {
+		var t Type
+		var payload []byte
+		if t, payload, err = c.r.next(c.r.reuse); err == nil {
+			err = c.block(t, payload)
+		} else {
+			c.stop(err)
+			return nil
 		}
 	}
 	if err != nil {
-		c.err = err
-		c.forget(func(*callStream) bool { return true }, c.latest)
+		c.stop(c.r.corrupt(err.Error()))
 	}
 	return nil
+}
+
+// stop ends reading. What is open is still delivered, then err.
+func (c *Calls) stop(err error) {
+	c.walk.stream = nil
+	c.err = err
+	c.forget(func(*callStream) bool { return true }, c.latest)
 }
 
 func (c *Calls) block(t Type, payload []byte) error {
@@ -185,126 +197,31 @@ func (c *Calls) chunk(ch *Chunk) error {
 		}
 	}
 	if s.task != nil && s.task.TID != task.TID {
-		s.calls.frames = s.calls.frames[:0]
-		s.depth.sp = s.depth.sp[:0]
-		clear(s.active)
+		// Another thread has the stream: what was open stays so no longer.
+		old := *s
+		c.ended = append(c.ended, endedStream{&old, s.last})
+		s.calls, s.active = callStack{}, nil
 	}
 	s.task = task
+	s.calls.lossy = s.calls.lossy || ch.Lost != 0
 	c.current[streamKey{ch.Proc, ch.TID}] = s
 	c.batch.Task, c.batch.Lost = task, ch.Lost
-	var cur Cursor
-	cur.Reset(ch, s.last)
-	for cur.Next() {
-		site := p.layout.sites.lookup(cur.Index)
-		if site == nil {
-			if site, err = p.layout.find(c.rec, cur.Index); err != nil {
-				return err
-			}
-		}
-		id, sp := int32(site.site.ID), uint16(cur.SP)
-		switch {
-		case !c.rec.exits:
-			c.count(s, id, sp, cur.Ticks)
-		case site.exit:
-			c.exitEvent(s, id, sp, cur.Ticks)
-		default:
-			if err := c.entry(s, id, sp, cur.Ticks); err != nil {
-				return err
-			}
-		}
-	}
-	s.last = cur.last
-	c.latest = max(c.latest, s.last)
-	if err := cur.Err(); err != nil {
-		return fmt.Errorf("CHUNK block of thread %d: %w", ch.TID, err)
-	}
-	if grown := frameSize*cap(s.calls.frames) + 4*cap(s.active) + 6*cap(s.depth.sp); grown > s.charged {
-		err = c.rec.spend(grown - s.charged)
-		s.charged = grown
-	}
-	return err
+	return c.begin(s, p.layout, ch)
 }
 
-// count delivers an entry of a recording without exits.
-func (c *Calls) count(s *callStream, site int32, sp uint16, ticks uint64) {
-	depth := s.depth.enter(uint32(sp))
-	parent := int32(-1)
-	s.sites = s.sites[:min(depth, len(s.sites))]
-	if depth > 0 {
-		parent = s.sites[len(s.sites)-1]
-	}
-	s.sites = append(s.sites, site)
-	c.batch.Calls = append(c.batch.Calls, Call{
-		Site: site, Parent: parent, Node: -1, Depth: int32(depth), Flags: CallCountOnly, Start: ticks,
-	})
-}
-
-func (c *Calls) entry(s *callStream, site int32, sp uint16, ticks uint64) error {
-	for s.calls.over(sp) {
-		c.pop(s, ticks, CallInferred)
-	}
-	f := frame{start: ticks, site: site, node: -1, sp: sp}
-	if site >= 0 {
-		if int(site) >= len(s.active) {
-			s.active = append(s.active, make([]uint32, len(c.rec.sites)-len(s.active))...)
-		}
-		if s.active[site] > 0 {
-			f.flags = frameRecursive
+// finish delivers what is known of the calls of a stream that has ended.
+func (c *Calls) finish(s *callStream, ticks uint64) {
+	c.batch.Task = s.task
+	if c.rec.exits {
+		for s.calls.len() > 0 {
+			c.leave(s, ticks)
 		}
 	}
-	if c.nodes.wanted {
-		parent := int32(-1)
-		if s.calls.len() > 0 {
-			parent = s.calls.top().node
-		}
-		var err error
-		if f.node, err = c.nodes.child(c.rec, parent, site); err != nil {
-			return err
+	if l := s.calls.left; l != nil {
+		for i := range l.calls {
+			c.deliverLeft(&l.calls[i])
 		}
 	}
-	if s.calls.push(f) && site >= 0 {
-		s.active[site]++
-	}
-	return nil
-}
-
-func (c *Calls) exitEvent(s *callStream, site int32, sp uint16, ticks uint64) {
-	k := s.calls.find(site, sp)
-	if k < 0 {
-		parent := int32(-1)
-		if n := s.calls.len(); n > 0 {
-			parent = s.calls.top().site
-		}
-		c.batch.Calls = append(c.batch.Calls, Call{
-			Site: site, Parent: parent, Node: -1, Depth: int32(s.calls.len()), Flags: CallNoEntry, Start: ticks,
-		})
-		return
-	}
-	for s.calls.len() > k+1 {
-		c.pop(s, ticks, CallInferred)
-	}
-	c.pop(s, ticks, 0)
-}
-
-// pop delivers the innermost call, which ended at ticks.
-func (c *Calls) pop(s *callStream, ticks uint64, flags uint32) {
-	f := *s.calls.top()
-	s.calls.pop()
-	total := ticks - f.start
-	call := Call{Site: f.site, Parent: -1, Node: f.node, Depth: int32(s.calls.len()), Flags: flags, Start: f.start, Total: total}
-	call.Self = total - min(f.child, total)
-	if f.flags&frameRecursive != 0 {
-		call.Flags |= CallRecursive
-	}
-	if s.calls.len() > 0 {
-		p := s.calls.top()
-		p.child += total
-		call.Parent = p.site
-	}
-	if f.site >= 0 {
-		s.active[f.site]--
-	}
-	c.batch.Calls = append(c.batch.Calls, call)
 }
 
 func (c *Calls) exit(b *Exit) {
@@ -342,7 +259,7 @@ func (c *Calls) forget(which func(*callStream) bool, ticks uint64) {
 }
 
 func (c *Calls) forgetOne(s *callStream, ticks uint64) {
-	if s.calls.len() > 0 {
+	if s.calls.len() > 0 || s.calls.left != nil {
 		c.ended = append(c.ended, endedStream{s, ticks})
 	}
 	delete(c.streams, s.key)

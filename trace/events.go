@@ -47,6 +47,9 @@ type Event struct {
 	// Inferred is set of an exit, and of an entry with Leaf, if no exit was
 	// recorded: it follows from the event after it.
 	Inferred bool
+	// Resumed is set of an exit whose call had been taken for over, so that an
+	// inferred exit was delivered before: the thread had gone on on another stack.
+	Resumed bool
 
 	Regs  *[NumRegs]uint64 // x0-x30, sp, pc, pstate, or nil
 	Stack []uint64         // return addresses, the innermost first; nil if not recorded
@@ -170,6 +173,7 @@ func (e *Events) bare(k EventKind) {
 // lost delivers the count of lost events that stands before s's next event.
 func (e *Events) lost(s *stream) {
 	e.bare(LostCount)
+	s.calls.lossy = true
 	e.event.Count, s.cur.lost = s.cur.lost, 0
 	if s.cursor.idle() {
 		e.advance(s)
@@ -415,7 +419,7 @@ func (e *Events) open(s *stream) {
 	s.live = false
 	for len(s.queue) > 0 {
 		prev := s.cur.task
-		if prev != nil && prev.TID != s.queue[0].task.TID && s.calls.len() > 0 {
+		if prev != nil && prev.TID != s.queue[0].task.TID && s.calls.dropResumed() > 0 {
 			s.cur = segment{task: prev, end: true}
 			s.ticks, s.live = last, true
 			return
@@ -437,7 +441,7 @@ func (e *Events) open(s *stream) {
 		}
 		s.cursor.Reset(&Chunk{Words: s.cur.words, Base: s.cur.base}, last)
 		switch {
-		case s.cur.end && s.calls.len() > 0:
+		case s.cur.end && s.calls.dropResumed() > 0:
 			s.ticks = max(last, s.cur.base)
 			s.cursor.last = s.ticks
 		case s.cur.mark != nil:
@@ -496,7 +500,8 @@ func (e *Events) advance(s *stream) {
 		e.heap[n] = nil
 		e.heap = e.heap[:n]
 	}
-	// Frames are charged by the chunk, not by the event.
+	// Frames are looked after by the chunk, not by the event.
+	s.calls.shed()
 	if grown := 2 * cap(s.depth.sp); grown > s.charged && !s.gone {
 		if err := e.rec.spend(grown - s.charged); err != nil {
 			e.stop(fmt.Errorf("read recording: %w", err))

@@ -11,64 +11,98 @@ import (
 // exit a time.
 func (e *Events) graph(s *stream, site *siteEntry) {
 	sp := uint16(s.cursor.SP)
-	if site.exit {
-		e.exitEvent(s, site, sp)
-		return
-	}
-	if s.calls.over(sp) {
-		e.pop(s, true)
-		return
-	}
 	ev := &e.event
+	if site.exit {
+		if e.before(s, int32(site.site.ID), sp) {
+			return
+		}
+		s.looked = false
+		if s.found >= 0 {
+			e.exitOf(s.calls.top(), s.calls.len()-1)
+			s.calls.pop()
+		} else {
+			ev.Kind, ev.Count = FuncExit, 0
+			ev.Site, ev.Addr, ev.IP = site.site, site.addr, 0
+			ev.Depth = s.calls.depthOf(sp)
+			ev.Duration, ev.Leaf, ev.Resumed = -1, false, false
+		}
+		ev.Inferred = false
+		if c := &s.cursor; c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
+			e.extras(c)
+		}
+		e.step(s)
+		return
+	}
+	for s.calls.over(sp) {
+		if e.infer(s) {
+			return
+		}
+	}
 	ev.Kind, ev.Count = Entry, 0
 	ev.Site, ev.Addr, ev.IP = site.site, site.addr, site.ip
 	ev.Depth = s.calls.len()
-	ev.Duration, ev.Leaf, ev.Inferred = 0, false, false
+	ev.Duration, ev.Leaf, ev.Inferred, ev.Resumed = 0, false, false, false
 	if c := &s.cursor; c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
 		e.extras(c)
 	}
-	pushed := s.calls.push(frame{start: ev.Ticks, addr: site.addr, site: int32(site.site.ID), sp: sp})
+	s.calls.push(frame{start: ev.Ticks, addr: site.addr, site: int32(site.site.ID), sp: sp})
 	e.step(s)
-	if pushed && s.live {
+	if s.live {
 		e.leaf(s)
 	}
 }
 
-func (e *Events) exitEvent(s *stream, site *siteEntry, sp uint16) {
+// before looks for the call that an exit ends, and delivers the exits that come
+// before it. It reports whether there was one. At the end the call is the
+// innermost one, or s.found is negative.
+func (e *Events) before(s *stream, site int32, sp uint16) bool {
+	c := &s.calls
 	if !s.looked {
-		s.looked, s.found = true, s.calls.find(int32(site.site.ID), sp)
+		s.looked, s.found = true, c.find(site, sp)
 	}
-	if s.found >= 0 && s.found < s.calls.len()-1 {
-		e.pop(s, true)
-		return
+	for s.found < 0 {
+		i := c.findLeft(site, sp)
+		if i < 0 {
+			break
+		}
+		list, depth := c.chain(i)
+		if c.len() <= depth {
+			c.revive(list)
+			s.found = c.len() - 1
+		} else if e.infer(s) {
+			return true
+		}
 	}
-	s.looked = false
-	if s.found >= 0 {
-		e.pop(s, false)
-	} else {
-		ev := &e.event
-		ev.Kind, ev.Count = FuncExit, 0
-		ev.Site, ev.Addr, ev.IP = site.site, site.addr, 0
-		ev.Depth = s.calls.len()
-		ev.Duration, ev.Leaf, ev.Inferred = -1, false, false
+	for s.found >= 0 && s.found < c.len()-1 || s.found < 0 && c.lossy && c.over(sp) {
+		if e.infer(s) {
+			return true
+		}
 	}
-	if c := &s.cursor; c.regs|c.stack != 0 || e.event.Regs != nil || e.event.Stack != nil {
-		e.extras(c)
-	}
-	e.step(s)
+	return false
 }
 
-// pop delivers the exit of the innermost call.
-func (e *Events) pop(s *stream, inferred bool) {
+// infer ends the innermost call without an exit. It reports whether it has
+// delivered one: those of calls that had been taken for over have been.
+func (e *Events) infer(s *stream) bool {
 	f := s.calls.top()
+	delivered := f.flags&frameResumed == 0
+	if delivered {
+		e.exitOf(f, s.calls.len()-1)
+		ev := &e.event
+		ev.Inferred, ev.Regs, ev.Stack = true, nil, nil
+	}
+	s.calls.leave(e.rec, s.ticks)
+	return delivered
+}
+
+// exitOf makes the event the exit of a call.
+func (e *Events) exitOf(f *frame, depth int) {
 	ev := &e.event
 	ev.Kind, ev.Count = FuncExit, 0
 	ev.Site, ev.Addr, ev.IP = e.rec.SiteByID(f.site), f.addr, 0
-	ev.Depth = s.calls.len() - 1
+	ev.Depth = depth
 	ev.Duration = e.rec.NanosecondsOf(ev.Ticks - min(f.start, ev.Ticks))
-	ev.Leaf, ev.Inferred = f.flags&frameLeaf != 0, inferred
-	ev.Regs, ev.Stack = nil, nil
-	s.calls.pop()
+	ev.Leaf, ev.Resumed = f.flags&frameLeaf != 0, f.flags&frameResumed != 0
 }
 
 // leaf looks whether the event that s has come to is the exit of the call
@@ -103,8 +137,8 @@ func (e *Events) leaf(s *stream) {
 
 // closing delivers the exits of the calls that are open when a thread ends.
 func (e *Events) closing(s *stream) {
-	e.pop(s, true)
-	if s.calls.len() == 0 {
+	e.infer(s)
+	if s.calls.dropResumed() == 0 {
 		e.advance(s)
 	}
 }

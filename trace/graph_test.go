@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"slices"
@@ -28,6 +29,7 @@ type callEvent struct {
 	duration int64
 	leaf     bool
 	inferred bool
+	resumed  bool
 }
 
 func graphEvents(t testing.TB, file []byte) []callEvent {
@@ -42,7 +44,7 @@ func graphEvents(t testing.TB, file []byte) []callEvent {
 			return all
 		}
 		check(t, err)
-		c := callEvent{ev.Kind, ev.Text, ev.Ticks, ev.Depth, ev.Duration, ev.Leaf, ev.Inferred}
+		c := callEvent{ev.Kind, ev.Text, ev.Ticks, ev.Depth, ev.Duration, ev.Leaf, ev.Inferred, ev.Resumed}
 		if ev.Site != nil {
 			c.name = ev.Site.Name()
 		}
@@ -71,28 +73,28 @@ func TestGraph(t *testing.T) {
 		t.Error(err)
 	}
 	want := []callEvent{
-		{FuncExit, "func9", 5, 0, -1, false, false},
-		{Entry, "func0", 10, 0, 0, false, false},
-		{Entry, "func1", 20, 1, 160, true, false},
-		{FuncExit, "func1", 30, 1, 160, true, false},
-		{Entry, "func2", 40, 1, 160, true, true},
-		{FuncExit, "func2", 50, 1, 160, true, true},
-		{Entry, "func3", 50, 1, 160, true, false},
-		{FuncExit, "func3", 60, 1, 160, true, false},
-		{Entry, "func4", 60, 1, 160, true, false},
-		{FuncExit, "func4", 70, 1, 160, true, false},
-		{Entry, "func5", 80, 1, 0, false, false},
-		{Entry, "func6", 90, 2, 0, false, false},
-		{Entry, "func7", 100, 3, 160, true, true},
-		{FuncExit, "func7", 110, 3, 160, true, true},
-		{FuncExit, "func6", 110, 2, 320, false, true},
-		{FuncExit, "func5", 110, 1, 480, false, false},
-		{FuncExit, "func0", 120, 0, 1760, false, false},
-		{Entry, "func0", 130, 0, 0, false, false},
-		{Entry, "func1", 140, 1, 160, true, true},
-		{MarkText, "off", 145, 0, 0, false, false},
-		{FuncExit, "func1", 150, 1, 160, true, true},
-		{FuncExit, "func0", 150, 0, 320, false, true},
+		{FuncExit, "func9", 5, 0, -1, false, false, false},
+		{Entry, "func0", 10, 0, 0, false, false, false},
+		{Entry, "func1", 20, 1, 160, true, false, false},
+		{FuncExit, "func1", 30, 1, 160, true, false, false},
+		{Entry, "func2", 40, 1, 160, true, true, false},
+		{FuncExit, "func2", 50, 1, 160, true, true, false},
+		{Entry, "func3", 50, 1, 160, true, false, false},
+		{FuncExit, "func3", 60, 1, 160, true, false, false},
+		{Entry, "func4", 60, 1, 160, true, false, false},
+		{FuncExit, "func4", 70, 1, 160, true, false, false},
+		{Entry, "func5", 80, 1, 0, false, false, false},
+		{Entry, "func6", 90, 2, 0, false, false, false},
+		{Entry, "func7", 100, 3, 160, true, true, false},
+		{FuncExit, "func7", 110, 3, 160, true, true, false},
+		{FuncExit, "func6", 110, 2, 320, false, true, false},
+		{FuncExit, "func5", 110, 1, 480, false, false, false},
+		{FuncExit, "func0", 120, 0, 1760, false, false, false},
+		{Entry, "func0", 130, 0, 0, false, false, false},
+		{Entry, "func1", 140, 1, 160, true, true, false},
+		{MarkText, "off", 145, 0, 0, false, false, false},
+		{FuncExit, "func1", 150, 1, 160, true, true, false},
+		{FuncExit, "func0", 150, 0, 320, false, true, false},
 	}
 	got := graphEvents(t, file.Bytes())
 	for i := range max(len(got), len(want)) {
@@ -113,14 +115,15 @@ func TestGraph(t *testing.T) {
 		check(t, err)
 		calls = append(calls, b.Calls...)
 	}
+	slices.SortStableFunc(calls, func(a, b Call) int { return cmp.Compare(a.Start, b.Start) })
 	var names []string
 	for _, call := range calls {
 		names = append(names, c.Recording().SiteByID(call.Site).Name())
 	}
-	if want := []string{"func9", "func1", "func2", "func3", "func4", "func7", "func6", "func5", "func0", "func1", "func0"}; !slices.Equal(names, want) {
+	if want := []string{"func9", "func0", "func1", "func2", "func3", "func4", "func5", "func6", "func7", "func0", "func1"}; !slices.Equal(names, want) {
 		t.Errorf("calls %v, want %v", names, want)
 	}
-	if got, want := calls[8], (Call{Site: calls[8].Site, Parent: -1, Node: 0, Start: 10, Total: 110, Self: 110 - 40 - 30}); got != want {
+	if got, want := calls[1], (Call{Site: calls[1].Site, Parent: -1, Node: 0, Start: 10, Total: 110, Self: 110 - 40 - 30}); got != want {
 		t.Errorf("call of func0 %+v, want %+v", got, want)
 	}
 }

@@ -6,7 +6,7 @@ import "math/bits"
 func (e *Events) up(i int) {
 	for i > 0 {
 		parent := (i - 1) / 2
-		if !e.before(i, parent) {
+		if !e.earlier(i, parent) {
 			return
 		}
 		e.heap[i], e.heap[parent] = e.heap[parent], e.heap[i]
@@ -18,7 +18,7 @@ func (e *Events) down(i int) {
 	for {
 		least := i
 		for _, child := range [2]int{2*i + 1, 2*i + 2} {
-			if child < len(e.heap) && e.before(child, least) {
+			if child < len(e.heap) && e.earlier(child, least) {
 				least = child
 			}
 		}
@@ -30,7 +30,7 @@ func (e *Events) down(i int) {
 	}
 }
 
-func (e *Events) before(i, j int) bool {
+func (e *Events) earlier(i, j int) bool {
 	a, b := e.heap[i], e.heap[j]
 	return a.ticks < b.ticks || a.ticks == b.ticks && a.order < b.order
 }

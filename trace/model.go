@@ -37,6 +37,7 @@ type Recording struct {
 	unknown  Object  // has the sites whose code position is in no range
 	unknowns []*Site
 	exits    bool
+	left     []uint8 // by site, see mayExit
 	profiles profiles
 	spent    int
 }
