@@ -16,7 +16,7 @@ func exitLabels() (base unsafe.Pointer, ret, retUnknown, gen, genUnknown, pushed
 
 func profileLabels() (base unsafe.Pointer, caller, count, ret, gen, pushed, end uint64)
 
-func shadowLabels() (base unsafe.Pointer, caller, root, not, ret, gen, pushed, end uint64)
+func shadowLabels() (base unsafe.Pointer, known, unknown [6]uint64, end uint64)
 
 func triggerLabels() (base unsafe.Pointer, trigger, nothing, end uint64)
 
@@ -49,10 +49,13 @@ func Load() (Blob, error) {
 	base, p.Caller, p.Count, p.Exit.Ret, p.Exit.Gen, p.Exit.Pushed, end = profileLabels()
 	b.add(base, end, &p.Caller, &p.Count, &p.Exit.Ret, &p.Exit.Gen, &p.Exit.Pushed)
 
-	var s Shadow
-	base, s.Caller, s.Root, s.Not, s.Exit.Ret, s.Exit.Gen, s.Exit.Pushed, end = shadowLabels()
-	b.add(base, end, &s.Caller, &s.Root, &s.Not, &s.Exit.Ret, &s.Exit.Gen, &s.Exit.Pushed)
-	b.Shadow = s
+	base, known, unknown, end := shadowLabels()
+	var parts []*uint64
+	for i := range known {
+		parts = append(parts, &known[i], &unknown[i])
+	}
+	b.add(base, end, parts...)
+	b.Shadow, b.ShadowUnknown = shadowOf(known), shadowOf(unknown)
 
 	base, b.Trigger, b.Nothing, end = triggerLabels()
 	b.add(base, end, &b.Trigger, &b.Nothing)
@@ -63,6 +66,10 @@ func Load() (Blob, error) {
 	b.add(base, end, &b.Caller, &b.CallerUnknown, &b.RegsCaller, &b.StackCaller, &b.Reserve, &b.DLHook, &b.Literals, &b.Core)
 	b.linkLiterals()
 	return b, nil
+}
+
+func shadowOf(l [6]uint64) Shadow {
+	return Shadow{l[0], l[1], l[2], Exits{l[3], l[4], l[5]}}
 }
 
 // LDR Xt, literal: the opcode and its field imm19 (Arm ARM C6.2, LDR (literal)).

@@ -26,6 +26,7 @@ type Blob struct {
 	ExitUnknown   Exits  // while the tid's offset is unknown
 	ExitEnd       uint64 // the block with these ends here
 	Shadow        Shadow
+	ShadowUnknown Shadow // while the tid's offset is unknown
 	Profile       Profile
 	Trigger       uint64 // for functions with a trigger
 	Nothing       uint64 // returns at once

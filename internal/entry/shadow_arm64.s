@@ -146,26 +146,38 @@ now:                                                  \
 	SUB  $const_FrameWritten, R11, R10                \
 	CBNZ R10, slow
 
-// func shadowLabels() (base unsafe.Pointer, caller, root, not, ret, gen, pushed, end uint64)
+// func shadowLabels() (base unsafe.Pointer, known, unknown [6]uint64, end uint64)
 //
-// As labels in entry_arm64.s.
-TEXT ·shadowLabels(SB), NOSPLIT|NOFRAME, $0-64
+// As labels in entry_arm64.s; the six are those of Shadow in their order.
+TEXT ·shadowLabels(SB), NOSPLIT|NOFRAME, $0-112
 	ADR  start, R0
 	MOVD R0, base+0(FP)
 	ADR  caller, R0
-	MOVD R0, caller+8(FP)
+	MOVD R0, known_0+8(FP)
 	ADR  root, R0
-	MOVD R0, root+16(FP)
+	MOVD R0, known_1+16(FP)
 	ADR  not, R0
-	MOVD R0, not+24(FP)
+	MOVD R0, known_2+24(FP)
 	ADR  ret, R0
-	MOVD R0, ret+32(FP)
+	MOVD R0, known_3+32(FP)
 	ADR  gen, R0
-	MOVD R0, gen+40(FP)
+	MOVD R0, known_4+40(FP)
 	ADR  pushed, R0
-	MOVD R0, pushed+48(FP)
+	MOVD R0, known_5+48(FP)
+	ADR  callerUnknown, R0
+	MOVD R0, unknown_0+56(FP)
+	ADR  rootUnknown, R0
+	MOVD R0, unknown_1+64(FP)
+	ADR  notUnknown, R0
+	MOVD R0, unknown_2+72(FP)
+	ADR  retSlow, R0
+	MOVD R0, unknown_3+80(FP)
+	ADR  genSlow, R0
+	MOVD R0, unknown_4+88(FP)
+	ADR  pushedSlow, R0
+	MOVD R0, unknown_5+96(FP)
 	ADR  end, R0
-	MOVD R0, end+56(FP)
+	MOVD R0, end+104(FP)
 	RET
 
 	PCALIGN $64
@@ -193,6 +205,10 @@ leave:
 	ADD  $32, RSP
 	RET  (R9)
 
+// The same while it is not known where the C library keeps the thread id.
+callerUnknown:
+	FRAME_RECORDS
+
 callerSlow:
 	MOVD $0, R9
 	B    slow
@@ -205,6 +221,9 @@ not:
 	OPEN(notSlow)
 	MOVD $const_ShadowNone, R9
 	B    callerOff
+
+notUnknown:
+	FRAME_RECORDS
 
 notSlow:
 	MOVD $2, R9
@@ -229,6 +248,9 @@ root:
 
 rootPush:
 	PUSH(rootSlow, rootNow, callerOff)
+
+rootUnknown:
+	FRAME_RECORDS
 
 rootSlow:
 	MOVD $1, R9
@@ -451,8 +473,8 @@ locate:
 	MOVD $0, R19
 	LDP  -16(R9), (R11, R12)                          // offset of the tid, ring
 	CBZ  R12, locateDone                              // forked child: not recorded
-	CBZ  R10, locateDone
-	TBNZ $0, R11, locateDone
+	CBZ  R10, locateProcess
+	TBNZ $0, R11, locateProcess
 	MOVWU (R10)(R11), R23
 	LOAD_LITERAL(Literals_Stacks, 19)
 	BFI  $const_ShadowShift, R23, $const_SlotBits, R19
@@ -462,6 +484,11 @@ locate:
 
 locateDone:
 	RET  (R30)
+
+locateProcess:
+	// As reserve: all have the process's id until theirs is known.
+	SUB  $const_ControlSize, R9, R23
+	MOVD Control_Owner(R23), R23
 
 locateSlot:
 	// New, or not at its home: the stack is the one with the number of the slot.
@@ -678,9 +705,6 @@ flushNext:
 	MOVD $const_WordTime, R22
 	LSL  $const_WordIndexShift, R22, R22
 	ADD  R6>>const_TimeBits, R22, R22                 // R22 = TIME then
-	// A handler that records something now finds it recorded: it would be twice otherwise.
-	SUB  $const_FrameWritten, R5, R5
-	MOVD R5, (R23)
 	MRS  CNTVCT_EL0, R7
 	LSR  $const_TimeBits, R7, R7
 	EOR  R6>>const_TimeBits, R7, R7
@@ -693,31 +717,51 @@ flushThree:
 flushReserve:
 	LOAD_LITERAL(Literals_Reserve, 9)
 	BL   (R9)
-	CBZ  R1, flushNext
+	CBZ  R1, flushMark
 	MOVD $const_WordTime, R8
 	LSL  $const_WordIndexShift, R8, R8
 	ADD  R2>>const_TimeBits, R8, R8                   // R8 = TIME now
+	TBNZ $1, R0, flushMark
+	EOR  R22, R8, R9
+	CBNZ R9, flushLate
+
+flushMark:
+	// A handler that has recorded something meanwhile has recorded this, too.
+	LDXR (R23), R5
+	CBZ  R5, flushNext                                // forked child: wiped
+	AND  $15, R5, R6
+	CBNZ R6, flushMarked
+	SUB  $const_FrameWritten, R5, R5
+	STXR R5, (R23), R6
+	CBNZ R6, flushMark
+	CBZ  R1, flushNext
 	TBZ  $1, R0, flushOne
 	STP  (R20, R8), 8(R1)
 	STLR R22, (R1)
-	CBZ  R3, flushNext
-	STLR R4, (R3)
-	B    flushNext
+	B    flushTime
 
 flushOne:
-	EOR  R22, R8, R9
-	CBNZ R9, flushLate
 	MOVD R20, (R1)
+
+flushTime:
 	CBZ  R3, flushNext
 	STLR R4, (R3)
 	B    flushNext
 
 flushLate:
-	// The time's high part has changed just now.
+	// The time's high part has changed just now: this place is not enough.
 	MOVD R8, (R1)
 	CBZ  R3, flushThree
 	STLR R4, (R3)
 	B    flushThree
+
+flushMarked:
+	// The place is not needed.
+	CBZ  R1, flushNext
+	TBZ  $1, R0, 2(PC)
+	STP  (R8, R8), 8(R1)
+	STLR R8, (R1)
+	B    flushTime
 
 flushDone:
 	MOVD 16(RSP), R30

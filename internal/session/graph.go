@@ -99,17 +99,19 @@ func (t *target) setTrampolines(o *object) {
 	var tr ftrace.Trampolines
 	exits := b.Exit
 	switch {
-	case t.rec.o.Profile || t.rec.shadowed():
+	case t.rec.o.Profile:
 		if !known {
 			// What looks at the calls around one has to know the thread: these are
 			// armed when it can.
 			break
 		}
-		if t.rec.o.Profile {
-			tr.Caller, tr.Count, exits = at(b.Profile.Caller), at(b.Profile.Count), b.Profile.Exit
-		} else {
-			tr.Caller, tr.Root, tr.Not, exits = at(b.Shadow.Caller), at(b.Shadow.Root), at(b.Shadow.Not), b.Shadow.Exit
+		tr.Caller, tr.Count, exits = at(b.Profile.Caller), at(b.Profile.Count), b.Profile.Exit
+	case t.rec.shadowed():
+		s := b.Shadow
+		if !known {
+			s = b.ShadowUnknown
 		}
+		tr.Caller, tr.Root, tr.Not, exits = at(s.Caller), at(s.Root), at(s.Not), s.Exit
 	case !known:
 		tr.Caller, exits = at(b.CallerUnknown), b.ExitUnknown
 	default:

@@ -30,12 +30,12 @@ func (r *shadowRig) script(s string) {
 			}
 			continue
 		}
-		what := r.blob.Shadow.Caller
+		what := r.labels.Caller
 		switch {
 		case c >= 'A' && c <= 'Z':
-			what = r.blob.Shadow.Root
+			what = r.labels.Root
 		case c >= '0' && c <= '9':
-			what = r.blob.Shadow.Not
+			what = r.labels.Not
 		}
 		r.enter(what, int(c), 48*depth)
 		exit := int(c)
@@ -86,34 +86,37 @@ func millisecond(n uint64) uint64 { return n * entry.CounterFrequency() / 1000 }
 
 func TestShadow(t *testing.T) {
 	const all = entry.ShadowAll
-	for _, c := range []struct {
-		name               string
-		threshold          uint64
-		base, depth, limit int64
-		script, want       string
-	}{
-		{"everything", 0, all, all, all, "a(b c(d e))", "ab.bcd.de.e.c.a"},
-		{"depth", 0, 2, 2, all, "a(b c(d e) f) g", "ab.bc.cf.f.ag.g"},
-		{"threshold", 1, all, all, all, "a(b c(d* e) f) g", "acd.d.c.a"},
-		{"threshold, a parent that is long itself", 1, all, all, all, "a*(b c(d e) f) g", "a.a"},
-		{"threshold, no exits", 1, all, all, all, "a(b c-(d* e) f) g", "acd.d.a"},
-		{"threshold and depth", 1, 2, 2, all, "a(b(c*(d*)))", "ab.b.a"},
-		{"roots", 0, entry.ShadowOff, all, all, "a(b B(c d(e)) f(C C(C)) g)", "Bc.cd" + "e.e.d.BC.CCC.C.C"},
-		{"roots and depth", 0, entry.ShadowOff, 2, all, "a(b B(c d(e)) f(C C(C(C))) g)", "Bc.cd.d.BC.CCC.C.C"},
-		{"roots and a depth from the first function", 0, entry.ShadowOff, 2, 4, "a(B(c(d)) b(c(B(c) d(B))))", "Bc.c.BB.B"},
-		{"nothing below", 0, all, all, all, "a(1(b B) c 2)", "ac.c.a"},
-		{"roots, and nothing below", 0, entry.ShadowOff, all, all, "a(A(b 1(b B) c) 2(B))", "Ab.bc.c.A"},
-		{"roots and a threshold", 1, entry.ShadowOff, all, all, "a*(A(b* c) A*(b) A)", "Ab.b.AA.A"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := newShadowRig(t)
-			r.set(c.threshold*millisecond(2), c.base, c.depth, c.limit)
-			for range 3 {
-				r.script(c.script)
-				if got := r.text(); got != c.want {
-					t.Errorf("%s gave %s, want %s", c.script, got, c.want)
+	for _, unknown := range []bool{false, true} {
+		for _, c := range []struct {
+			name               string
+			threshold          uint64
+			base, depth, limit int64
+			script, want       string
+		}{
+			{"everything", 0, all, all, all, "a(b c(d e))", "ab.bcd.de.e.c.a"},
+			{"depth", 0, 2, 2, all, "a(b c(d e) f) g", "ab.bc.cf.f.ag.g"},
+			{"threshold", 1, all, all, all, "a(b c(d* e) f) g", "acd.d.c.a"},
+			{"threshold, a parent that is long itself", 1, all, all, all, "a*(b c(d e) f) g", "a.a"},
+			{"threshold, no exits", 1, all, all, all, "a(b c-(d* e) f) g", "acd.d.a"},
+			{"threshold and depth", 1, 2, 2, all, "a(b(c*(d*)))", "ab.b.a"},
+			{"roots", 0, entry.ShadowOff, all, all, "a(b B(c d(e)) f(C C(C)) g)", "Bc.cd" + "e.e.d.BC.CCC.C.C"},
+			{"roots and depth", 0, entry.ShadowOff, 2, all, "a(b B(c d(e)) f(C C(C(C))) g)", "Bc.cd.d.BC.CCC.C.C"},
+			{"roots and a depth from the first function", 0, entry.ShadowOff, 2, 4, "a(B(c(d)) b(c(B(c) d(B))))", "Bc.c.BB.B"},
+			{"nothing below", 0, all, all, all, "a(1(b B) c 2)", "ac.c.a"},
+			{"roots, and nothing below", 0, entry.ShadowOff, all, all, "a(A(b 1(b B) c) 2(B))", "Ab.bc.c.A"},
+			{"roots and a threshold", 1, entry.ShadowOff, all, all, "a*(A(b* c) A*(b) A)", "Ab.b.AA.A"},
+		} {
+			t.Run(fmt.Sprintf("%s %v", c.name, unknown), func(t *testing.T) {
+				r := newShadowRig(t)
+				r.unknown(unknown)
+				r.set(c.threshold*millisecond(2), c.base, c.depth, c.limit)
+				for range 3 {
+					r.script(c.script)
+					if got := r.text(); got != c.want {
+						t.Errorf("%s gave %s, want %s", c.script, got, c.want)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 type shadowRig struct {
 	t       *testing.T
 	blob    entry.Blob
+	labels  entry.Shadow
 	code    []byte
 	run     func(*rigCall)
 	pads    uint64 // where entries go on; the address of one tells the function
@@ -82,7 +83,7 @@ func newShadowRig(t *testing.T) *shadowRig {
 	if err != nil {
 		t.Skip(err)
 	}
-	r := &shadowRig{t: t, blob: blob}
+	r := &shadowRig{t: t, blob: blob, labels: blob.Shadow}
 	const table = entry.SlotCount << entry.SlotShift
 	var addr uint64
 	all, at := rigMap(t, 2*table, table, syscall.PROT_READ|syscall.PROT_WRITE)
@@ -132,6 +133,16 @@ func newShadowRig(t *testing.T) *shadowRig {
 	return r
 }
 
+// unknown says whether the place of the thread id is not known.
+func (r *shadowRig) unknown(is bool) {
+	r.labels = r.blob.Shadow
+	offset := uint64(128)
+	if is {
+		r.labels, offset = r.blob.ShadowUnknown, entry.TidOffsetNone
+	}
+	binary.LittleEndian.PutUint64(r.control[entry.ControlSize-16:], offset)
+}
+
 // set fills in what filters and threshold come to.
 func (r *shadowRig) set(threshold uint64, base, depth, maxDepth int64) {
 	put := binary.LittleEndian.PutUint64
@@ -176,7 +187,7 @@ func (r *shadowRig) at(label uint64) uint64 { return addressOf(r.code) + label }
 
 // leave is its exit: kind 0 by RET, 1 by another instruction, 2 with x30's stub having pushed.
 func (r *shadowRig) leave(fn int, sp uint64, kind int) {
-	e := r.blob.Shadow.Exit
+	e := r.labels.Exit
 	c := rigCall{sp: r.sp - sp, x16: uint64(entry.FirstIndex+rigPads+fn) << entry.WordIndexShift, lr: r.back, x17: r.back + 64}
 	switch kind {
 	case 0:
