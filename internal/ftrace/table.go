@@ -216,7 +216,7 @@ func (t *Table) forSet(o *Object, r *Record, set opsSet) uint64 {
 		return o.Root
 	case f&(FlagRegs|FlagStack|FlagIPModify) != 0:
 		return o.RegsCaller
-	case o.Count != 0 && !r.stubs:
+	case o.Count != 0 && r.exits == nil: // one that never returns has none, and is known
 		return o.Count
 	default:
 		return o.Caller

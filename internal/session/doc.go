@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"syscall"
 	"time"
 
@@ -28,7 +29,9 @@ type Options struct {
 	StartOff    bool // nothing is recorded until a trigger or ctl says so
 	Graph       bool // exits too
 	Profile     bool // statistics for each function instead of events
-	PrepareAll  bool // so that any function can be armed later without stopping anyone
+	// ProfileEvery is how often they are read; 0: less and less often.
+	ProfileEvery time.Duration
+	PrepareAll   bool // so that any function can be armed later without stopping anyone
 	// Of a graph: how many levels below a function of -F, or below a thread's outermost
 	// one; how many from the outermost one in any case; and how long a call has to take
 	// to be recorded. 0: all.
@@ -46,6 +49,8 @@ type Options struct {
 	Owner *Owner
 	// Snapshots takes a snapshot for each value that it gives.
 	Snapshots <-chan struct{}
+	// Files are the descriptors 0, 1 and 2 of a launched command; nil: nopal's own.
+	Files []*os.File
 	// Started, if not nil, is called with the pid of a launched command.
 	Started func(pid int)
 }
@@ -59,6 +64,8 @@ const DefaultBuffer = 64 << 20
 // Result is what has come of a recording.
 type Result struct {
 	Events, Lost       uint64
+	Calls              uint64 // of a profile
+	Functions          int    // and of how many functions
 	Threads, Processes int
 	Exit               tracee.ExitStatus // of a launched command, if HasExit
 	HasExit            bool

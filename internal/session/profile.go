@@ -258,7 +258,7 @@ func (p *profile) close() error {
 		return nil
 	}
 	err := errors.Join(sys.Unmap(p.mem), p.file.Close())
-	p.mem, p.head, p.links, p.lookup, p.file = nil, nil, nil, nil, nil
+	p.mem, p.head, p.links, p.lookup, p.file, p.read = nil, nil, nil, nil, nil, profileReading{}
 	if err != nil {
 		return fmt.Errorf("unmap profile: %w", err)
 	}

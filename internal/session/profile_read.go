@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,14 +32,19 @@ const maxProfileThreads = 4096
 // profileReading is what nopal remembers of the profile that it reads.
 type profileReading struct {
 	begun     time.Time
+	pause     time.Duration // between looks, when there are many threads
 	looked    time.Time
 	writeAt   time.Time
 	until     uint64                    // when exits were disarmed; 0: they are not
+	owners    map[uint64]uint32         // thread ids by area
 	threads   map[uint32]bool           // told apart
 	ended     map[uint32]threadCounts   // what threads that have ended have counted
+	changed   map[uint32]bool           // of these, since it was written
 	written   map[uint32]map[int]uint64 // calls
 	missing   map[uint64]uint32         // areas whose thread was not there at the last look
-	uncounted uint64
+	frames    []byte                    // buffers
+	functions []byte
+	zeros     []byte
 }
 
 // threadCounts are the counts of a thread by function number.
@@ -47,19 +53,10 @@ type threadCounts map[int]*entry.ProfileFunc
 func newProfileReading() profileReading {
 	now := time.Now()
 	return profileReading{
-		begun: now, looked: now, writeAt: now.Add(profileLook),
-		threads: map[uint32]bool{}, ended: map[uint32]threadCounts{}, written: map[uint32]map[int]uint64{}, missing: map[uint64]uint32{},
+		begun: now, looked: now, writeAt: now.Add(profileLook), owners: map[uint64]uint32{}, threads: map[uint32]bool{},
+		ended: map[uint32]threadCounts{}, changed: map[uint32]bool{}, written: map[uint32]map[int]uint64{}, missing: map[uint64]uint32{},
+		frames: make([]byte, entry.ProfileFrameBytes), functions: make([]byte, 256*entry.ProfileFuncSize), zeros: make([]byte, wipeAtOnce),
 	}
-}
-
-// ProfileRow is what is known of a function, in all threads.
-type ProfileRow struct {
-	PID          int
-	Object, Name string
-	Calls        uint64
-	// In ticks of the counter.
-	Total, Self, Min, Max uint64
-	Hist                  [64]uint64 // by significant bits of the duration
 }
 
 // lookProfile reads the target's profile if it is time to.
@@ -69,8 +66,12 @@ func (t *target) lookProfile() error {
 		return nil
 	}
 	now := time.Now()
-	crowded := atomic.LoadUint64(&p.head.Given) > p.head.Areas*3/4 && uint32(atomic.LoadUint64(&p.head.FreeHead)) == 0
-	if now.Sub(p.read.looked) < profileLook && !crowded {
+	every := t.rec.o.ProfileEvery
+	pause := cmp.Or(every, profileLook)
+	if atomic.LoadUint64(&p.head.Given) > p.head.Areas/8 && uint32(atomic.LoadUint64(&p.head.FreeHead)) == 0 {
+		pause = min(pause, p.read.pause) // threads may be coming and going
+	}
+	if now.Sub(p.read.looked) < pause {
 		return nil
 	}
 	p.read.looked = now
@@ -80,7 +81,7 @@ func (t *target) lookProfile() error {
 	if now.Before(p.read.writeAt) {
 		return nil
 	}
-	p.read.writeAt = now.Add(min(max(profileLook, now.Sub(p.read.begun)/profileSpread), profileMost))
+	p.read.writeAt = now.Add(cmp.Or(every, min(max(profileLook, now.Sub(p.read.begun)/profileSpread), profileMost)))
 	return t.writeProfile()
 }
 
@@ -103,6 +104,10 @@ func (t *target) closeProfile() error {
 		}
 	}
 	errs = append(errs, t.writeProfile())
+	t.rec.countProfile(p)
+	if t.tidOffset == entry.TidOffsetNone {
+		t.rec.warn("process %d: not profiled: its C library, if it has one, is none whose thread ids can be found", t.pid)
+	}
 	if n := atomic.LoadUint64(&p.head.Uncounted); n > 0 {
 		errs = append(errs, t.sink().Lost(0, 0, n))
 	}
@@ -123,10 +128,17 @@ func (p *profile) areas() func(func(uint64, uint32) bool) {
 		n := min(atomic.LoadUint64(&p.head.Given), p.head.Areas)
 		var frame [entry.ProfileFrameSize]byte
 		for area := uint64(1); area <= n; area++ {
-			if _, err := p.file.ReadAt(frame[:], int64(p.areaOff(area))); err != nil {
-				continue
+			tid := p.read.owners[area]
+			if tid == 0 {
+				if _, err := p.file.ReadAt(frame[:], int64(p.areaOff(area))); err != nil {
+					continue
+				}
+				if tid = uint32(binary.LittleEndian.Uint64(frame[16:])); tid == 0 {
+					continue // being given out, or given back
+				}
+				p.read.owners[area] = tid
 			}
-			if tid := binary.LittleEndian.Uint64(frame[16:]); tid != 0 && !yield(area, uint32(tid)) {
+			if !yield(area, tid) {
 				return
 			}
 		}
@@ -171,6 +183,9 @@ func (t *target) buryProfiles() error {
 		}
 	}
 	p.read.missing = missing
+	if p.read.pause = 2*p.read.pause + roundTime; len(missing)+len(dead) > 0 {
+		p.read.pause = 0
+	}
 	if len(dead) == 0 {
 		return nil
 	}
@@ -193,7 +208,7 @@ func (t *target) buryProfiles() error {
 		if _, err := p.fold(area, now); err != nil {
 			return fmt.Errorf("read profile: %w", err)
 		}
-		if err := sys.PunchHole(int(p.file.Fd()), int64(p.areaOff(area)), int64(p.head.AreaSize)); err != nil {
+		if err := p.wipe(area); err != nil {
 			return fmt.Errorf("free profile of a thread: %w", err)
 		}
 		p.free(area)
@@ -214,6 +229,20 @@ func (t *target) freeSlot(i int) error {
 	return err
 }
 
+// wipeAtOnce is how much of an area is zeroed rather than given back to the kernel: the
+// next thread needs it as well.
+const wipeAtOnce = 64 << 10
+
+// wipe makes an area that was folded zero.
+func (p *profile) wipe(area uint64) error {
+	at, size := int64(p.areaOff(area)), int64(counterOffset(len(p.funcs)))
+	if counters := size - entry.ProfileFrameBytes; counters <= wipeAtOnce {
+		_, err := p.file.WriteAt(p.read.zeros[:counters], at+entry.ProfileFrameBytes)
+		return err
+	}
+	return sys.PunchHole(int(p.file.Fd()), at, size)
+}
+
 // free gives an area to whoever needs one next.
 func (p *profile) free(area uint64) {
 	head := &p.head.FreeHead
@@ -229,12 +258,14 @@ func (p *profile) free(area uint64) {
 // fold adds what an area has counted to what its thread has, calls that are still open
 // among it, as if they ended at until.
 func (p *profile) fold(area, until uint64) (tid uint32, err error) {
-	frames := make([]byte, entry.ProfileFrameBytes)
+	frames := p.read.frames
 	if _, err := p.file.ReadAt(frames, int64(p.areaOff(area))); err != nil {
 		return 0, err
 	}
 	tid = uint32(binary.LittleEndian.Uint64(frames[16:]))
 	label := p.label(tid)
+	p.read.changed[label] = true
+	delete(p.read.owners, area)
 	sum := p.read.ended[label]
 	if sum == nil {
 		sum = threadCounts{}
@@ -243,14 +274,15 @@ func (p *profile) fold(area, until uint64) (tid uint32, err error) {
 	if err := p.collect(area, sum); err != nil {
 		return tid, err
 	}
-	p.openCalls(frames, until, sum)
+	used := p.openCalls(frames, until, sum)
 	// What is counted is not to be counted again.
-	_, err = p.file.WriteAt(make([]byte, entry.ProfileFrameSize), int64(p.areaOff(area)))
+	_, err = p.file.WriteAt(p.read.zeros[:used*entry.ProfileFrameSize], int64(p.areaOff(area)))
 	return tid, err
 }
 
-// openCalls adds the calls whose frames are there.
-func (p *profile) openCalls(frames []byte, until uint64, sum threadCounts) {
+// openCalls adds the calls whose frames are there, and returns how many frames that is,
+// the one that is no call included.
+func (p *profile) openCalls(frames []byte, until uint64, sum threadCounts) int {
 	word := func(f, i int) uint64 { return binary.LittleEndian.Uint64(frames[f*entry.ProfileFrameSize+8*i:]) }
 	top := 0
 	for f := 1; f < len(frames)/entry.ProfileFrameSize; f++ {
@@ -282,6 +314,7 @@ func (p *profile) openCalls(frames []byte, until uint64, sum threadCounts) {
 		c.Least = max(c.Least, 1<<63-d)
 		c.Most = max(c.Most, d)
 	}
+	return top + 1
 }
 
 func (s threadCounts) of(n int) *entry.ProfileFunc {
@@ -297,7 +330,7 @@ func (s threadCounts) of(n int) *entry.ProfileFunc {
 func (p *profile) collect(area uint64, sum threadCounts) error {
 	first := int64(p.areaOff(area) + entry.ProfileFrameBytes)
 	end := first + int64(len(p.funcs))*entry.ProfileFuncSize
-	buf := make([]byte, 256*entry.ProfileFuncSize)
+	buf := p.read.functions
 	for at := first; at < end; {
 		data, err := p.file.Seek(at, sys.SeekData)
 		if errors.Is(err, syscall.ENXIO) || data >= end {
@@ -356,11 +389,12 @@ func (t *target) writeProfile() error {
 		label := p.label(tid)
 		live[label] = append(live[label], area)
 	}
-	for label := range p.read.ended {
+	for label := range p.read.changed {
 		if _, ok := live[label]; !ok {
 			live[label] = nil
 		}
 	}
+	clear(p.read.changed)
 	for label, areas := range live {
 		sum := threadCounts{}
 		for n, c := range p.read.ended[label] {
@@ -405,6 +439,16 @@ func (t *target) writeCounts(label uint32, sum threadCounts) error {
 		return err
 	}
 	return t.rec.w.WriteProfile(block)
+}
+
+// countProfile adds what a target's profile has in the end to the recording's result.
+func (r *recorder) countProfile(p *profile) {
+	for _, sum := range p.read.ended {
+		for n, c := range sum {
+			r.calls += profileFunc(c).Calls
+			r.profiled[p.funcs[n]] = true
+		}
+	}
 }
 
 // profileFunc is c as it is written.

@@ -32,6 +32,9 @@ type recorder struct {
 	images  map[*image.Image]uint32
 	threads map[threadKey]bool
 
+	calls    uint64 // of profiles that are complete
+	profiled map[profiled]bool
+
 	candidates []*object // all that was offered to the filter
 	sites      int       // that can be traced, in all of them
 	some       bool      // the filter has let through any
@@ -55,7 +58,7 @@ func newRecorder(o Options) (*recorder, error) {
 	}
 	r := &recorder{
 		o: o, file: file, started: time.Now(), cache: newImageCache(),
-		images: map[*image.Image]uint32{}, threads: map[threadKey]bool{},
+		images: map[*image.Image]uint32{}, threads: map[threadKey]bool{}, profiled: map[profiled]bool{},
 	}
 	if r.w, err = trace.NewWriter(file); err == nil {
 		err = r.begin()
@@ -302,7 +305,7 @@ func (r *recorder) end(reason string) (Result, error) {
 	err := r.w.Close(time.Since(r.started).Nanoseconds(), reason)
 	stats := r.w.Stats()
 	res := Result{
-		Events: stats.Events, Lost: stats.Lost, Threads: len(r.threads), Processes: int(r.procs),
+		Events: stats.Events, Calls: r.calls, Functions: len(r.profiled), Lost: stats.Lost, Threads: len(r.threads), Processes: int(r.procs),
 		Output: r.o.Output, Reason: reason, Warnings: r.warnings, Bytes: stats.Bytes,
 	}
 	if info, e := r.file.Stat(); e == nil {
