@@ -150,9 +150,9 @@ func (p *reporter) selected(b *trace.Batch) {
 func (p *reporter) count(s *stats, c *trace.Call, nested bool) {
 	switch {
 	case c.Flags&trace.CallCountOnly != 0:
-		s.calls++
+		s.bare++
 	case c.Flags&trace.CallNoEntry != 0:
-		s.calls++
+		s.bare++
 		p.report.NoEntry++
 	default:
 		p.report.Inferred += uint64(c.Flags & trace.CallInferred)

@@ -96,7 +96,7 @@ func (s *sums) table() Table {
 	merged := map[function]*group{}
 	var order []*group
 	add := func(id int32, st *stats) {
-		if st.calls == 0 {
+		if st.calls() == 0 {
 			return
 		}
 		site := s.rec.SiteByID(id)
@@ -170,19 +170,16 @@ func profileTable(profiles []trace.FuncProfile, s *sums, sel *Selection) Table {
 // addProfile adds what was counted in the target, whose buckets are powers of
 // two: the calls of each are spread over the buckets here that it covers.
 func (s *stats) addProfile(f *trace.FuncProfile) {
-	if f.Min < s.min || s.known == 0 {
-		s.min = f.Min
-	}
+	s.invMin = max(s.invMin, ^f.Min)
 	s.max = max(s.max, f.Max)
-	s.calls += f.Calls
-	s.known += f.Calls
 	s.sum += f.Total
-	s.total += f.Total
 	s.self += f.Self
+	counted := uint64(0)
 	for i, n := range f.Hist {
 		if n == 0 {
 			continue
 		}
+		counted += n
 		low, high := uint64(0), uint64(0)
 		if i > 0 {
 			low, high = uint64(1)<<(i-1), uint64(1)<<i-1
@@ -202,4 +199,6 @@ func (s *stats) addProfile(f *trace.FuncProfile) {
 			s.hist[b] += upto - before
 		}
 	}
+	// A thread may have been counting when its numbers were read.
+	s.bare += f.Calls - min(counted, f.Calls)
 }

@@ -107,8 +107,8 @@ func TestQuantiles(t *testing.T) {
 		s.hist = slices.Clone(s.hist)
 		s.merge(&parts[1])
 		slices.Sort(all)
-		if s.min != all[0] || s.max != all[len(all)-1] || s.known != uint64(len(all)) {
-			t.Fatalf("round %d: %d calls of %d to %d", round, s.known, s.min, s.max)
+		if s.min() != all[0] || s.max != all[len(all)-1] || s.known() != uint64(len(all)) {
+			t.Fatalf("round %d: %d calls of %d to %d", round, s.known(), s.min(), s.max)
 		}
 		for _, q := range []uint64{50, 99} {
 			got, want := float64(s.quantile(q, 100)), float64(all[(uint64(len(all))*q+99)/100-1])
