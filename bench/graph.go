@@ -70,29 +70,46 @@ func numbers(fields []string) ([]float64, error) {
 	return all, nil
 }
 
-// measureScaling finds whether threads get in each other's way.
+// measureScaling finds whether threads get in each other's way: by the instructions of a call, which
+// retries would make more, and by its time on two processors, which shared cache lines would make longer.
 func measureScaling(ctx context.Context) ([]figure, error) {
-	lines, err := guest(ctx, vmtest.VM{SMP: 2}, "scaling.sh", "build/fixtures/bench:bench")
+	counted, err := scaling(ctx, vmtest.VM{SMP: 1, ICount: true}, 1)
+	if err != nil {
+		return nil, err
+	}
+	timed, err := scaling(ctx, vmtest.VM{SMP: 2}, 5)
 	if err != nil {
 		return nil, err
 	}
 	var figures []figure
-	var one float64
+	for i, threads := range []int{1, 2, 4, 8} {
+		figures = append(figures, figure{
+			fmt.Sprintf("%d threads: instructions of a traced call", threads), "as 1 thread",
+			fmt.Sprintf("%.2f with page faults and ticks; on 2 processors %.2f of one thread's events a second and processor",
+				counted[i]/1000, timed[0]/timed[i]),
+		})
+	}
+	return figures, nil
+}
+
+// scaling returns what a traced call costs more than an untraced one with 1, 2, 4 and 8 threads.
+func scaling(ctx context.Context, vm vmtest.VM, tries int) ([]float64, error) {
+	lines, err := guest(ctx, vm, fmt.Sprintf("scaling.sh %d", tries), "build/fixtures/bench:bench")
+	if err != nil {
+		return nil, err
+	}
+	var costs []float64
 	for _, f := range lines {
 		n, err := numbers(f)
 		if err != nil || len(n) != 3 {
 			return nil, fmt.Errorf("unexpected output %q", f)
 		}
-		cost := n[2] - n[1] // thousandths of a ns for two events
-		if one == 0 {
-			one = cost
-		}
-		figures = append(figures, figure{
-			fmt.Sprintf("events per second of processor time, %s threads", f[0]), "as 1 thread",
-			fmt.Sprintf("%.2f of one thread's (%.1f M under emulation)", one/cost, 2e6/cost),
-		})
+		costs = append(costs, n[2]-n[1])
 	}
-	return figures, nil
+	if len(costs) != 4 {
+		return nil, fmt.Errorf("unexpected output %q", lines)
+	}
+	return costs, nil
 }
 
 // measureDisk relates the size of recordings of Lua and SQLite to their events.

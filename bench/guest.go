@@ -16,14 +16,15 @@ import (
 	"nopal/trace"
 )
 
-// guest runs a script of this directory in the VM and returns the fields of its lines.
-func guest(ctx context.Context, vm vmtest.VM, script string, files ...string) ([][]string, error) {
+// guest runs a script of this directory, which may have arguments, in the VM and returns the fields of its lines.
+func guest(ctx context.Context, vm vmtest.VM, command string, files ...string) ([][]string, error) {
+	script, _, _ := strings.Cut(command, " ")
 	var out bytes.Buffer
 	vm.Dir, vm.Pages, vm.CPU = "build/vm", "4k", "cortex-a72"
 	vm.Memory, vm.Timeout = 2048, 5*time.Minute
 	vm.Stdout, vm.Stderr = &out, os.Stderr
 	files = append(files, "build/arm64/nopal:nopal", filepath.Join("bench", script)+":"+script)
-	status, err := vm.Run(ctx, vmtest.Job{Command: "sh " + script}, files)
+	status, err := vm.Run(ctx, vmtest.Job{Command: "sh " + command}, files)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,13 @@
-# Run in the VM with two processors: a traced call's processor time with 1, 2, 4 and 8 threads.
-# Prints lines "THREADS UNTRACED TRACED" in thousandths of a nanosecond, the best of three.
+# Run in the VM: what a traced call costs with 1, 2, 4 and 8 threads.
+#
+#   scaling.sh TRIES
+#
+# Prints lines "THREADS UNTRACED TRACED" in thousandths of a nanosecond of processor time, the best of TRIES.
 set -e
+tries=$1
 best() {
 	least=
-	for try in 1 2 3; do
+	for try in $(seq "$tries"); do
 		this=$("$@")
 		if [ -z "$least" ] || [ "$this" -lt "$least" ]; then least=$this; fi
 	done

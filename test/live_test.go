@@ -1,0 +1,148 @@
+//go:build linux && arm64
+
+package test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// liveCalls finds the number of calls of a function in the last table of live's output.
+func liveCalls(t *testing.T, text, name string) int {
+	t.Helper()
+	calls := -1
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) > 2 && f[len(f)-1] == name {
+			n, err := strconv.Atoi(f[0])
+			if err != nil {
+				t.Fatalf("row %q: %v", line, err)
+			}
+			calls = n
+		}
+	}
+	return calls
+}
+
+// The table says what a process does, and the process is left as it was.
+func TestLiveOfProcess(t *testing.T) {
+	p := startSteps(t)
+	live := start(t, nopalBin(t), "live", "-p", p.pid(), "--interval", "200ms", "-s", "calls", "-F", "s*")
+	live.waitFor(t, "nopal live: process "+p.pid())
+	p.do(t, 100)
+	eventually(t, "a table with 100 rounds", func() bool { return liveCalls(t, live.out.String(), "s3") == 400 })
+	if out := live.out.String(); liveCalls(t, out, "s1") != 100 || liveCalls(t, out, "s2") != 200 {
+		t.Errorf("tables:\n%s", out)
+	}
+	live.signal(t, syscall.SIGINT)
+	if o := live.wait(t); !o.ok() || o.stderr != "" {
+		t.Errorf("live ends with status %#x\n%s", o.status, o.stderr)
+	}
+	clean(t, p.pid())
+	p.do(t, 1)
+	o := nopal(t, "live", "-p", p.pid(), "-n", "2", "--interval", "100ms")
+	if !o.ok() || strings.Count(o.stdout, "nopal live:") != 2 {
+		t.Errorf("two tables: status %#x\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	clean(t, p.pid())
+	p.finish(t)
+}
+
+// The last table has all calls of a command, whose status is live's.
+func TestLiveOfCommand(t *testing.T) {
+	o := nopal(t, "live", "--interval", "10s", "--", "sh", "-c", fixture(t, "fib")+" 15 >/dev/null; exit 3")
+	if o.status.ExitStatus() != 3 || liveCalls(t, o.stdout, "fib") != 1973 {
+		t.Errorf("status %#x\n%s%s", o.status, o.stdout, o.stderr)
+	}
+	refused(t, nopal(t, "live", "--", "/no/such/program"), "/no/such/program")
+	refused(t, nopal(t, "live"), "nothing to watch")
+}
+
+// terminal is a pseudo terminal with a program on it.
+type terminal struct {
+	*process
+	master *os.File
+	shown  *lockedBuffer
+}
+
+// onTerminal starts a program as the leader of a session on a terminal.
+func onTerminal(t *testing.T, argv ...string) *terminal {
+	t.Helper()
+	master, slave := openPTY(t)
+	term := &terminal{master: master, shown: new(lockedBuffer)}
+	term.process = startWith(t, func(p *process) {
+		p.Stdin, p.Stdout, p.Stderr = slave, slave, slave
+		p.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	}, argv...)
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := master.Read(buf)
+			if err != nil {
+				return
+			}
+			_, _ = term.shown.Write(buf[:n])
+		}
+	}()
+	t.Cleanup(func() {
+		slave.Close()
+		master.Close()
+	})
+	return term
+}
+
+func (term *terminal) press(t *testing.T, keys string) {
+	t.Helper()
+	if _, err := term.master.WriteString(keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (term *terminal) waitShown(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%q on the screen", text), func() bool { return strings.Contains(term.shown.String(), text) })
+}
+
+// On a terminal keys choose what is shown, and the terminal is given back however it ends.
+func TestLiveOnTerminal(t *testing.T) {
+	p := startSteps(t)
+	for _, end := range []string{"q", "\x03", "SIGTERM"} {
+		t.Run(fmt.Sprintf("%q", end), func(t *testing.T) {
+			term := onTerminal(t, nopalBin(t), "live", "-p", p.pid(), "--interval", "100ms")
+			before := termios(t, term.master)
+			term.waitShown(t, "sorted by total")
+			term.press(t, "c")
+			term.waitShown(t, "sorted by calls")
+			term.press(t, "\x1b[A") // an arrow is no key of ours
+			term.press(t, "h")
+			term.waitShown(t, "THREAD")
+			if raw := termios(t, term.master); raw == before {
+				t.Error("the terminal is not raw")
+			}
+			p.do(t, 3)
+			time.Sleep(50 * time.Millisecond)
+			if end == "SIGTERM" {
+				term.signal(t, syscall.SIGTERM)
+			} else {
+				term.press(t, end)
+			}
+			if o := term.wait(t); !o.ok() {
+				t.Errorf("live ends with status %#x\n%s", o.status, term.shown)
+			}
+			shown := term.shown.String()
+			if strings.Count(shown, "\x1b[?1049h") != 1 || strings.Count(shown, "\x1b[?1049l") != 1 || !strings.Contains(shown, "\x1b[?25h") {
+				t.Errorf("the screen is not left: %q", shown)
+			}
+			if after := termios(t, term.master); after.Lflag&syscall.ICANON == 0 || after.Lflag&syscall.ECHO == 0 {
+				t.Errorf("the terminal is left raw: %+v", after)
+			}
+			clean(t, p.pid())
+		})
+	}
+	p.finish(t)
+}
