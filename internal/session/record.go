@@ -18,7 +18,7 @@ func RecordCommand(ctx context.Context, o Options, argv []string) (Result, error
 		return Result{}, err
 	}
 	p, err := s.tr.Launch(ctx, tracee.LaunchOptions{
-		Path: argv[0], Argv: argv, Options: tracee.Options{Follow: o.Follow},
+		Path: argv[0], Argv: argv, Files: o.Files, Options: tracee.Options{Follow: o.Follow},
 	})
 	if err != nil {
 		_, e := s.finish(ctx, "command not started")
