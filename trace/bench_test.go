@@ -132,3 +132,99 @@ func cpuTime(b *testing.B, start time.Duration) time.Duration {
 	check(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano()+u.Stime.Nano()) - start
 }
+
+// graphFile writes a recording of calls and their exits by two threads.
+func graphFile(tb testing.TB) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "graph.data")
+	f, err := os.Create(path)
+	check(tb, err)
+	w := beginGraph(tb, f)
+	// Making calls takes longer than writing them: some are written again
+	// and again, at other times.
+	const part = 1_000_000
+	progs := [2]*prog{newProg(1, 300, 0.1), newProg(2, 300, 0.1)}
+	var words [2][]byte
+	for i, p := range progs {
+		for len(p.stack) != 1 {
+			p.step()
+		}
+		// All of it has the same high bits of time.
+		p.time = 1 << TimeBits
+		for k := 0; k < part || len(p.stack) > 1; k++ {
+			if w := p.step(); w != 0 {
+				words[i] = binary.LittleEndian.AppendUint64(words[i], w)
+			}
+		}
+		if p.time>>TimeBits != 1 {
+			tb.Fatal("the part takes too long")
+		}
+	}
+	for n, high := 0, uint64(1); n < *benchEvents; high++ {
+		for at := 0; at < max(len(words[0]), len(words[1])); at += 4064 {
+			for i, all := range words {
+				if at < len(all) {
+					c := all[at:min(len(all), at+4064)]
+					check(tb, w.WriteChunk(Chunk{Proc: 1, Stream: uint32(i), TID: 100 + uint32(i), Base: high << TimeBits, Words: c}))
+					n += len(c) / 8
+				}
+			}
+			if at%(4064*100) == 0 {
+				check(tb, w.WriteRound(high<<TimeBits))
+			}
+		}
+	}
+	check(tb, w.Close(0, ""))
+	s := w.Stats()
+	tb.Logf("%d events, %.2f bytes an event", s.Events, float64(s.Bytes)/float64(s.Events))
+	check(tb, f.Close())
+	return path
+}
+
+func benchGraph(b *testing.B, read func(r *Reader)) {
+	path := graphFile(b)
+	start := cpuTime(b, 0)
+	for b.Loop() {
+		f, err := os.Open(path)
+		check(b, err)
+		r, err := NewReader(f)
+		check(b, err)
+		read(r)
+		f.Close()
+	}
+	b.ReportMetric(float64(b.N)*float64(*benchEvents)/cpuTime(b, start).Seconds()/1e6, "Mevents/cpu-s")
+}
+
+func benchCalls(b *testing.B, o CallsOptions) {
+	benchGraph(b, func(r *Reader) {
+		c := NewCalls(r, o)
+		sum := uint64(0)
+		for {
+			batch, err := c.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			check(b, err)
+			for i := range batch.Calls {
+				sum += batch.Calls[i].Total
+			}
+		}
+	})
+}
+
+func BenchmarkCalls(b *testing.B)     { benchCalls(b, CallsOptions{}) }
+func BenchmarkCallNodes(b *testing.B) { benchCalls(b, CallsOptions{Nodes: true}) }
+
+func BenchmarkGraphEvents(b *testing.B) {
+	benchGraph(b, func(r *Reader) {
+		e := NewEvents(r)
+		for {
+			if _, err := e.Next(); err != nil {
+				if !errors.Is(err, io.EOF) {
+					b.Fatal(err)
+				}
+				return
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // callWalk is where Calls is in a chunk. Chunks of events without records are
@@ -105,24 +106,31 @@ func (c *Calls) runWords() (bool, error) {
 	return true, cur.Err()
 }
 
-// runPlanes is where the time goes.
+// runPlanes is where the time goes: the state is in local variables, and
+// structures are filled in where they stay (a copy would have to wait for the
+// stores of their fields). Everything that is not frequent is done by others,
+// with the state stored and loaded again.
 func (c *Calls) runPlanes() (bool, error) {
 	w, s := &c.walk, c.walk.stream
 	tokens, times := w.planes.plane[planeTokens], w.planes.plane[planeTimes]
 	end := len(times)
 	times = times[:end+planePad]
 	countOnly, nodes := !c.rec.exits, c.nodes.wanted
-	out := c.batch.Calls
-	i, at, time, last := w.token, w.at, w.time, s.last
+	if cap(c.batch.Calls) < 2*batchCalls {
+		c.batch.Calls = make([]Call, 0, 2*batchCalls)
+	}
+	out, frames, active, last, time := c.batch.Calls, s.calls.frames, s.active, s.last, w.time
+	open, high, serial := w.open, w.high, s.calls.serial
+	i, at := w.token, w.at
 	for i < len(tokens) && len(out) < batchCalls {
 		tok := tokens[i]
 		i++
 		if tok == tokenExit {
-			n := len(s.calls.frames) - 1
-			if w.open == 0 || at >= end || countOnly {
+			n := len(frames) - 1
+			if open == 0 || at >= end || countOnly {
 				return false, errEncoding
 			}
-			w.open--
+			open--
 			diff := uint64(times[at])
 			if diff < timeFar {
 				at++
@@ -130,20 +138,26 @@ func (c *Calls) runPlanes() (bool, error) {
 				diff, at = nextTime(times, at)
 			}
 			time += diff
-			last = max(last, w.high|time&timeMask)
-			f := &s.calls.frames[n]
+			last = max(last, high|time&timeMask)
+			f := &frames[n]
 			total := last - f.start
-			out = append(out, Call{
-				Site: f.site, Parent: -1, Node: f.node, Depth: int32(n), Flags: uint32(f.flags) & CallRecursive,
-				Start: f.start, Total: total, Self: total - min(f.child, total),
-			})
+			out = out[:len(out)+1]
+			call := &out[len(out)-1]
+			call.Site = f.site
+			call.Parent = -1
+			call.Node = f.node
+			call.Depth = int32(n)
+			call.Flags = uint32(f.flags) & CallRecursive
+			call.Start = f.start
+			call.Total = total
+			call.Self = total - min(f.child, total)
 			if n > 0 {
-				p := &s.calls.frames[n-1]
+				p := &frames[n-1]
 				p.child += total
-				out[len(out)-1].Parent = p.site
+				call.Parent = p.site
 			}
-			s.active[activeOf(f.site)]--
-			s.calls.frames = s.calls.frames[:n]
+			active[activeOf(f.site)]--
+			frames = frames[:n]
 			s.calls.keeping, s.calls.lossy = false, false
 			continue
 		}
@@ -167,23 +181,25 @@ func (c *Calls) runPlanes() (bool, error) {
 			if d, err = c.define(); err != nil {
 				return false, err
 			}
+			active = s.active
 		case tok == tokenDrop:
-			if w.open == 0 || at >= end {
+			if open == 0 || at >= end {
 				return false, errEncoding
 			}
-			w.open--
+			open--
 			// The next event shows that the call is over.
 			diff, _ := nextTime(times, at)
-			c.batch.Calls = out
-			c.leave(s, max(last, w.high|(time+diff)&timeMask))
-			out = c.batch.Calls
+			c.batch.Calls, s.calls.frames = out, frames
+			c.leave(s, max(last, high|(time+diff)&timeMask))
+			out, frames = c.batch.Calls, s.calls.frames
 			continue
 		default:
-			c.batch.Calls, s.last, w.time = out, last, time
+			c.batch.Calls, s.calls.frames, s.calls.serial, s.last, w.time, w.open = out, frames, serial, last, time, open
 			if err := c.literal(tok); err != nil {
 				return false, err
 			}
-			out, last, time = c.batch.Calls, s.last, w.time
+			out, frames, serial, last, time, open = c.batch.Calls, s.calls.frames, s.calls.serial, s.last, w.time, w.open
+			active, high = s.active, w.high
 			continue
 		}
 		if at >= end {
@@ -196,30 +212,42 @@ func (c *Calls) runPlanes() (bool, error) {
 			diff, at = nextTime(times, at)
 		}
 		time += diff
-		last = max(last, w.high|time&timeMask)
-		sp, n := d.sp, len(s.calls.frames)
-		if w.open == 0 {
+		last = max(last, high|time&timeMask)
+		sp, n := d.sp, len(frames)
+		if open == 0 {
 			// Calls from before the chunk may be over.
+			c.batch.Calls, s.calls.frames = out, frames
 			for s.calls.over(sp) {
-				c.batch.Calls = out
 				c.leave(s, last)
-				out = c.batch.Calls
 			}
-			n = len(s.calls.frames)
+			out, frames = c.batch.Calls, s.calls.frames
+			n = len(frames)
 		} else {
-			sp += s.calls.frames[n-1].sp
+			sp += frames[n-1].sp
 		}
-		w.open++
-		f := frame{start: last, site: d.site, node: -1, sp: sp & spMask}
-		a := &s.active[activeOf(d.site)]
+		open++
+		if n == cap(frames) {
+			frames = slices.Grow(frames, 1)
+		}
+		frames = frames[:n+1]
+		f := &frames[n]
+		f.start = last
+		f.child = 0
+		f.site = d.site
+		f.node = -1
+		f.sp = sp & spMask
+		f.flags = 0
+		serial++
+		f.serial = serial
+		a := &active[activeOf(d.site)]
 		if *a > 0 && d.site >= 0 {
 			f.flags = frameRecursive
 		}
 		*a++
-		parent := int32(-1)
 		if nodes {
+			parent := int32(-1)
 			if n > 0 {
-				parent = s.calls.frames[n-1].node
+				parent = frames[n-1].node
 			}
 			if d.parent != parent || d.node < 0 {
 				var err error
@@ -230,15 +258,18 @@ func (c *Calls) runPlanes() (bool, error) {
 			}
 			f.node = d.node
 		}
-		s.calls.push(f)
+		s.calls.keeping = false
 		if countOnly {
-			c.batch.Calls = out
+			c.batch.Calls, s.calls.frames = out, frames
 			c.count(s)
 			out = c.batch.Calls
 		}
 	}
-	c.batch.Calls = out
-	w.token, w.at, w.time, s.last = i, at, time, last
+	c.batch.Calls, s.calls.frames, s.calls.serial, s.last = out, frames, serial, last
+	w.time, w.open = time, open
+	// As push does it.
+	s.calls.credit = min(s.calls.credit+8*(i-w.token)/2, maxFrames)
+	w.token, w.at = i, at
 	if i < len(tokens) {
 		return false, nil
 	}

@@ -26,10 +26,10 @@ type machine struct {
 }
 
 type trueCall struct {
-	f, parent, depth      int
-	sp, start, end, child uint64
-	inferred, recursive   bool
-	path                  string
+	f, parent, depth    int
+	sp, start, end      uint64
+	inferred, recursive bool
+	path                string
 }
 
 func newMachine(seed uint64) *machine {
