@@ -12,7 +12,7 @@ const (
 
 // ShadowHeader begins a shadow stack.
 type ShadowHeader struct {
-	Owner uint64 // the thread's id; the stack is nobody's while it is another's
+	Owner uint64 // ^ the thread's id; the stack is nobody's while it is another's
 	Top   uint64 // offset of the next free frame; ShadowSize: full
 	State int64  // for the calls made now: Shadow* below
 	Full  uint64 // SP of the last frame when the stack was found to be full of one recursion

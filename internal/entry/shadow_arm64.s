@@ -21,6 +21,9 @@
 //     further down are not recorded (room).
 //   - Whose the stack is says its header's owner. It belongs to the thread that the
 //     slot with the same number belongs to, and only that thread sets the owner.
+//   - In a forked child that is not recorded the control block is zero, so the thread's
+//     id seems to be what lies at the thread pointer: 0 with musl. The owner is the
+//     complement of an id, which a wiped header never is.
 //   - A fork in a signal handler may make this code go on in the child, where header
 //     and frames are zero, Control.Ring is, and so nobody is the owner. Nothing
 //     is then read again that an address is made of, or it is looked at first: writes
@@ -53,7 +56,7 @@
 	MOVWU (R10)(R13), R10                             \
 	BFI  $const_ShadowShift, R10, $const_SlotBits, R12 \
 	LDP  (R12), (R13, R14)                            \
-	EOR  R10, R13, R13                                \
+	EON  R10, R13, R13                                \
 	CBNZ R13, slow                                    \
 	TBNZ $const_ShadowShift, R14, slow                \
 	ADD  R14, R12, R13                                \
@@ -119,7 +122,7 @@ now:                                                  \
 	MOVWU (R10)(R13), R10                             \
 	BFI  $const_ShadowShift, R10, $const_SlotBits, R12 \
 	LDP  (R12), (R13, R14)                            \
-	EOR  R10, R13, R13                                \
+	EON  R10, R13, R13                                \
 	CBNZ R13, slow                                    \
 	ADD  R14, R12, R13                                \
 	LDP  -const_shadowFrameSize(R13), (R10, R15)      \
@@ -479,7 +482,7 @@ locate:
 	LOAD_LITERAL(Literals_Stacks, 19)
 	BFI  $const_ShadowShift, R23, $const_SlotBits, R19
 	MOVD ShadowHeader_Owner(R19), R5
-	EOR  R23, R5, R5
+	EON  R23, R5, R5
 	CBNZ R5, locateSlot
 
 locateDone:
@@ -504,7 +507,7 @@ locateSlot:
 	SUB  R9, R1, R1
 	ADD  R1<<(const_ShadowShift-const_SlotShift), R19, R19
 	MOVD ShadowHeader_Owner(R19), R5
-	EOR  R23, R5, R5
+	EON  R23, R5, R5
 	CBZ  R5, locateDone
 	MOVD ZR, ShadowHeader_Owner(R19)
 	MOVD ShadowHeader_Top(R19), R6                    // of who had it before
@@ -523,7 +526,8 @@ locateTake:
 	STP  (R6, R5), ShadowHeader_Top(R19)
 	MOVD $const_ShadowFloor, R5
 	STP  (ZR, R5), ShadowHeader_Full(R19)
-	MOVD R23, ShadowHeader_Owner(R19)
+	MVN  R23, R5
+	MOVD R5, ShadowHeader_Owner(R19)
 	RET  (R30)
 
 // settle drops the frames that are over when a function is entered with sp R20: those
