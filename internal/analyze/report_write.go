@@ -130,7 +130,7 @@ func (r *Report) WriteCSV(w io.Writer, limit int) error {
 		line := []string{printable(row.Name)}
 		switch r.Heading {
 		case headings[ByFunction]:
-			line = append(line, row.Object)
+			line = append(line, printable(row.Object))
 		case headings[ByThread]:
 			line = append(line, strconv.FormatUint(uint64(row.PID), 10), strconv.FormatUint(uint64(row.TID), 10))
 		}

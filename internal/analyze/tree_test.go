@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -291,4 +292,89 @@ func TestParseRange(t *testing.T) {
 			t.Errorf("%q is %+v", text, r)
 		}
 	}
+}
+
+// TestManyWait: a recursion deeper than what may wait is shown with all of
+// its ends, although each of its calls is too short.
+func TestManyWait(t *testing.T) {
+	var file bytes.Buffer
+	w := beginGraph(t, &file)
+	var c calls
+	const depth = maxHeld + 1000
+	for i := range depth {
+		c.enter(0, i, uint64(1000+i))
+	}
+	for i := range depth {
+		c.leave(0, depth-1-i, uint64(1000+depth+i))
+	}
+	for part := c.words; len(part) > 0; {
+		n := min(len(part), 1<<16)
+		check(t, w.WriteChunk(trace.Chunk{Proc: 1, TID: 100, Base: 1000, Words: part[:n]}))
+		part = part[n:]
+	}
+	check(t, w.Close(0, ""))
+	got, sum := replay(t, file.Bytes(), Options{Flat: true, Selection: Selection{MinTime: 1 << 60}})
+	entries, exits := strings.Count(got, " -> "), strings.Count(got, " <- ")
+	if entries != exits || entries < 900 || entries > 1100 || sum.Events != 2*depth {
+		t.Errorf("%d entries and %d exits of %d events", entries, exits, sum.Events)
+	}
+}
+
+// FuzzGraphNames: whatever names a recording has, no view of it steers the
+// terminal, and JSON and CSV are what they should be.
+func FuzzGraphNames(f *testing.F) {
+	f.Add("main", "/bin/prog", "comm")
+	f.Add("_ZN3foo3barEi", "/lib/\x1b]0;x\alib.so", "\xff\n")
+	f.Add("=1+1\r", "a,\"b\nc", "\u202e")
+	f.Fuzz(func(t *testing.T, function, path, task string) {
+		if len(function)+len(path)+len(task) > 1000 {
+			return
+		}
+		var file bytes.Buffer
+		w, err := trace.NewWriter(&file)
+		check(t, err,
+			w.WriteClock(trace.Clock{Frequency: 1e9}),
+			w.WriteProcess(trace.Process{Proc: 1, PID: 1, Command: []string{task}}),
+			w.WriteThread(trace.Thread{Proc: 1, TID: 1, Name: task}),
+			w.WriteThread(trace.Thread{Proc: 1, TID: 2, Name: function}),
+			w.WriteImage(trace.Image{ID: 1, Path: path}, []trace.Func{{VA: 0, Size: 64, Name: function}}),
+			w.WriteRange(trace.Range{Proc: 1, Image: 1, Index: 64, Count: 100}),
+			w.WriteRange(trace.Range{Proc: 1, Image: 1, Index: 164, Count: 100, Kind: trace.RangeExits}),
+			w.WriteMark(trace.Mark{Proc: 1, TID: 1, Ticks: 1, Text: path}),
+			w.WriteChunk(trace.Chunk{Proc: 1, TID: 1, Words: words(
+				trace.EventWord(66, 64, 0), trace.EventWord(90, 48, 1), trace.EventWord(190, 48, 30_000), trace.EventWord(166, 64, 40_000))}),
+			w.WriteChunk(trace.Chunk{Proc: 1, Stream: 1, TID: 2, Words: words(trace.EventWord(66, 64, 2))}),
+			w.Close(0, ""))
+		tree, _ := replay(t, file.Bytes(), Options{})
+		flat, _ := replay(t, file.Bytes(), Options{Flat: true})
+		var text, js, list strings.Builder
+		text.WriteString(tree + flat)
+		for _, by := range []Grouping{ByFunction, ByThread, ByObject} {
+			r := report(t, file.Bytes(), ReportOptions{By: by})
+			d := NewDiff(r, r, []Key{KeyName})
+			check(t, r.WriteText(&text, 0), d.WriteText(&text, 0), r.WriteCSV(&list, 0))
+			js.Reset()
+			check(t, r.WriteJSON(&js, 0))
+			if !json.Valid([]byte(js.String())) {
+				t.Fatalf("not JSON: %s", js.String())
+			}
+		}
+		g := callGraph(t, file.Bytes(), GraphOptions{Function: matchFunc(func(string, string, string) bool { return true })})
+		js.Reset()
+		check(t, g.WriteText(&text), g.WriteJSON(&js))
+		if !json.Valid([]byte(js.String())) {
+			t.Fatalf("not JSON: %s", js.String())
+		}
+		for _, r := range text.String() + list.String() {
+			if r != '\n' && !unicode.IsPrint(r) {
+				t.Fatalf("text has %U: %q", r, text.String()+list.String())
+			}
+		}
+		lines, _ := replay(t, file.Bytes(), Options{Format: JSONL})
+		for l := range strings.Lines(lines) {
+			if !json.Valid([]byte(l)) {
+				t.Fatalf("not JSON: %s", l)
+			}
+		}
+	})
 }
