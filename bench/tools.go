@@ -83,40 +83,66 @@ func use(ctx context.Context, file string, args []string) (usage, error) {
 	return usage{seconds: seconds.Seconds(), memory: ru.Maxrss << 10}, nil
 }
 
-// Shape of the recording: an interpreter's. Each function calls a few others, hot ones more often.
+// Shape of the recording: an interpreter's. So many functions call one another in so many contexts, to
+// this depth.
 const (
 	graphFunctions = 300
-	graphCallees   = 6
+	graphContexts  = 5000
 	graphDepth     = 24
 )
 
-// walker makes the events of one thread: a random walk over the tree of calls.
+// callContext is a function, called from another context.
+type callContext struct {
+	function, depth int
+	sp              uint64
+	callees         []int
+}
+
+// contexts makes the tree of calls that the threads walk on.
+func contexts() []callContext {
+	random := rand.New(rand.NewPCG(1, 2))
+	all := []callContext{{sp: 0xfff0}}
+	for len(all) < graphContexts {
+		// The newer ones more often: the tree becomes deep.
+		parent := max(random.IntN(len(all)), random.IntN(len(all)))
+		p := &all[parent]
+		if p.depth == graphDepth || len(p.callees) == 6 {
+			continue
+		}
+		p.callees = append(p.callees, len(all))
+		all = append(all, callContext{
+			function: random.IntN(graphFunctions), depth: p.depth + 1, sp: p.sp - uint64(p.function%7+2)*16,
+		})
+	}
+	return all
+}
+
+// walker makes the events of one thread: it walks up and down the tree of calls.
 type walker struct {
-	random  *rand.Rand
-	callees [][graphCallees]int
-	stack   []uint64 // function << 12 | sp
-	ticks   uint64
+	random *rand.Rand
+	tree   []callContext
+	stack  []int
+	ticks  uint64
 }
 
 // next returns the code position, stack pointer and time of the next event.
 func (w *walker) next() (index uint32, sp, ticks uint64) {
 	w.ticks += 3 + w.random.Uint64N(8)
-	n := len(w.stack)
-	fn := 0
-	at := uint64(0xfff0)
-	if n > 0 {
-		fn, at = int(w.stack[n-1]>>16), w.stack[n-1]&0xffff
+	at := 0
+	if n := len(w.stack); n > 0 {
+		at = w.stack[n-1]
+		if c := &w.tree[at]; len(c.callees) == 0 || w.random.Uint32N(5) < 2 {
+			w.stack = w.stack[:n-1]
+			return uint32(firstIndex + (graphFunctions+c.function)*functionSize/4 + 2), c.sp, w.ticks
+		}
 	}
-	// In the middle of the depths calls and returns are as likely.
-	if n > 0 && int(w.random.Uint32N(graphDepth)) < n {
-		w.stack = w.stack[:n-1]
-		return uint32(firstIndex + (graphFunctions+fn)*functionSize/4 + 2), at, w.ticks
-	}
+	callees := w.tree[at].callees
 	// The first callees are the usual ones.
-	callee := w.callees[fn][min(w.random.Uint32N(graphCallees), w.random.Uint32N(graphCallees))]
-	sp = at - uint64(fn%7+2)*16
-	w.stack = append(w.stack, uint64(callee)<<16|sp&0xffff)
-	return uint32(firstIndex + callee*functionSize/4 + 2), sp, w.ticks
+	n := uint32(len(callees))
+	to := callees[min(w.random.Uint32N(n), w.random.Uint32N(n))]
+	w.stack = append(w.stack, to)
+	c := &w.tree[to]
+	return uint32(firstIndex + c.function*functionSize/4 + 2), c.sp, w.ticks
 }
 
 // writeGraph writes a recording with entries and exits as a drainer would.
@@ -149,16 +175,10 @@ func writeGraph(name string, events int) error {
 	if err != nil {
 		return err
 	}
-	random := rand.New(rand.NewPCG(1, 2))
-	callees := make([][graphCallees]int, graphFunctions)
-	for i := range callees {
-		for k := range callees[i] {
-			callees[i][k] = random.IntN(graphFunctions)
-		}
-	}
+	tree := contexts()
 	var walkers [threads]*walker
 	for i := range walkers {
-		walkers[i] = &walker{random: rand.New(rand.NewPCG(uint64(i), 3)), callees: callees, ticks: 1 << 30}
+		walkers[i] = &walker{random: rand.New(rand.NewPCG(uint64(i), 3)), tree: tree, ticks: 1 << 30}
 	}
 	const perChunk = 8000
 	words := make([]byte, 0, 8*2*perChunk)
