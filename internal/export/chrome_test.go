@@ -19,6 +19,11 @@ type chromeEvent struct {
 func parseChrome(t testing.TB, js []byte) []chromeEvent {
 	t.Helper()
 	validate(t, "chrome.schema.json", js)
+	return chromeEvents(t, js)
+}
+
+func chromeEvents(t testing.TB, js []byte) []chromeEvent {
+	t.Helper()
 	var file struct{ TraceEvents []chromeEvent }
 	check(t, json.Unmarshal(js, &file))
 	return file.TraceEvents

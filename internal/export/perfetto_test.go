@@ -3,7 +3,6 @@ package export
 import (
 	"bytes"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -18,12 +17,7 @@ import (
 // message and shows as numbers what is no field of it.
 func decode(t *testing.T, pb []byte) string {
 	t.Helper()
-	if _, err := exec.LookPath("protoc"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("no protoc here (scripts/tools.sh installs it)")
-	}
+	needs(t, "protoc", "scripts/tools.sh")
 	c := exec.Command("protoc", "--decode=perfetto.protos.Trace", "-Itestdata", "trace.proto")
 	c.Stdin = bytes.NewReader(pb)
 	var out, complaint bytes.Buffer
@@ -130,7 +124,7 @@ func spansOfPerfetto(t testing.TB, pb []byte) []span {
 // TestTimelinesBalanced: whatever stands in a recording, viewers get calls that nest.
 func TestTimelinesBalanced(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for range 60 {
+	for range 30 {
 		var file bytes.Buffer
 		s := begin(t, &file, true)
 		now := uint64(1000)
@@ -165,7 +159,7 @@ func TestTimelinesBalanced(t *testing.T) {
 			js, _ := export(t, file.Bytes(), o)
 			o.Format = Perfetto
 			pb, _ := export(t, file.Bytes(), o)
-			a, b := spansOfChrome(t, parseChrome(t, js)), spansOfPerfetto(t, pb)
+			a, b := spansOfChrome(t, chromeEvents(t, js)), spansOfPerfetto(t, pb)
 			balanced(t, a)
 			balanced(t, b)
 			if len(a) != len(b) {

@@ -151,6 +151,7 @@ func TestPprof(t *testing.T) {
 
 // TestGoToolPprof: the tool itself reads it.
 func TestGoToolPprof(t *testing.T) {
+	needs(t, "go", "go.dev/dl")
 	for name, c := range map[string]struct {
 		file []byte
 		args []string
