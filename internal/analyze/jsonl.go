@@ -28,9 +28,8 @@ func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = append(dst, `{"type":"entry","time":`...)
 	dst = strconv.AppendInt(dst, ev.Time, 10)
 	dst = v.tasks.of(ev.Task, dst)
-	dst = append(dst, s.json...)
-	dst = strconv.AppendUint(dst, ev.Addr, 16)
-	dst = append(dst, `","depth":`...)
+	dst = append(dst, s.jsonAt(ev.Addr)...)
+	dst = append(dst, `,"depth":`...)
 	dst = strconv.AppendUint(dst, uint64(ev.Depth), 10)
 	if ev.Regs != nil {
 		dst = appendJSONRegs(dst, ev.Regs)
@@ -81,9 +80,8 @@ func (v *jsonView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = append(dst, `{"type":"exit","time":`...)
 	dst = strconv.AppendInt(dst, ev.Time, 10)
 	dst = v.tasks.of(ev.Task, dst)
-	dst = append(dst, s.json...)
-	dst = strconv.AppendUint(dst, ev.Addr, 16)
-	dst = append(dst, `","depth":`...)
+	dst = append(dst, s.jsonAt(ev.Addr)...)
+	dst = append(dst, `,"depth":`...)
 	dst = strconv.AppendUint(dst, uint64(ev.Depth), 10)
 	if ev.Duration >= 0 {
 		dst = append(dst, `,"duration":`...)

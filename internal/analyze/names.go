@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"bytes"
 	"encoding/json"
 	"iter"
 	"path/filepath"
@@ -32,7 +33,8 @@ type siteText struct {
 	done bool
 	verdict
 	text []byte // name and, for libraries, object
-	json []byte // from the name to before the digits of the address
+	json []byte // from the name to behind the address, for this one
+	addr uint64
 
 	// Lines of a tree of calls: an entry, an exit, and both in one. A C++ name
 	// has its parameters already.
@@ -81,6 +83,17 @@ func (n *names) quoted(s string) []byte {
 
 func newNames(sel *Selection) *names { return &names{sel: sel} }
 
+// jsonAt is what JSON says of a site. It is another in each process, but few
+// recordings have more than one.
+func (t *siteText) jsonAt(addr uint64) []byte {
+	if addr != t.addr {
+		i := bytes.LastIndexByte(t.json, 'x') + 1
+		t.json = append(strconv.AppendUint(t.json[:i], addr, 16), '"')
+		t.addr = addr
+	}
+	return t.json
+}
+
 func (n *names) site(s *trace.Site) *siteText {
 	if uint(s.ID) < uint(len(n.sites)) {
 		if t := &n.sites[s.ID]; t.done {
@@ -112,7 +125,7 @@ func (n *names) render(s *trace.Site) *siteText {
 	js = appendJSON(js, name)
 	js = append(js, `,"object":`...)
 	js = appendJSON(js, path)
-	js = append(js, `,"addr":"0x`...)
+	js = append(js, `,"addr":"0x0"`...)
 	*t = siteText{
 		done:    true,
 		verdict: n.sel.verdict(raw, name, path),
