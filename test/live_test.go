@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // liveCalls finds the number of calls of a function in the last table of live's output.
@@ -33,7 +32,7 @@ func liveCalls(t *testing.T, text, name string) int {
 func TestLiveOfProcess(t *testing.T) {
 	p := startSteps(t)
 	live := start(t, nopalBin(t), "live", "-p", p.pid(), "--interval", "200ms", "-s", "calls", "-F", "s*")
-	live.waitFor(t, "nopal live: process "+p.pid())
+	eventually(t, "a recording that answers", func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
 	p.do(t, 100)
 	eventually(t, "a table with 100 rounds", func() bool { return liveCalls(t, live.out.String(), "s3") == 400 })
 	if out := live.out.String(); liveCalls(t, out, "s1") != 100 || liveCalls(t, out, "s2") != 200 {
@@ -113,7 +112,7 @@ func TestLiveOnTerminal(t *testing.T) {
 	p := startSteps(t)
 	for _, end := range []string{"q", "\x03", "SIGTERM"} {
 		t.Run(fmt.Sprintf("%q", end), func(t *testing.T) {
-			term := onTerminal(t, nopalBin(t), "live", "-p", p.pid(), "--interval", "100ms")
+			term := onTerminal(t, nopalBin(t), "live", "-p", p.pid(), "--interval", "100ms", "-F", "s*")
 			before := termios(t, term.master)
 			term.waitShown(t, "sorted by total")
 			term.press(t, "c")
@@ -124,8 +123,9 @@ func TestLiveOnTerminal(t *testing.T) {
 			if raw := termios(t, term.master); raw == before {
 				t.Error("the terminal is not raw")
 			}
+			eventually(t, "a recording that answers", func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
 			p.do(t, 3)
-			time.Sleep(50 * time.Millisecond)
+			term.waitShown(t, "21 calls")
 			if end == "SIGTERM" {
 				term.signal(t, syscall.SIGTERM)
 			} else {
