@@ -33,6 +33,7 @@ type callWalk struct {
 type callDef struct {
 	site   int32
 	sp     uint16 // less the caller's
+	exit   bool   // it has one
 	parent int32  // context that it was last entered in, and the resulting one
 	node   int32
 }
@@ -127,7 +128,7 @@ func (c *Calls) runPlanes() (bool, error) {
 		i++
 		if tok == tokenExit {
 			n := len(frames) - 1
-			if open == 0 || at >= end || countOnly {
+			if open == 0 || at >= end {
 				return false, errEncoding
 			}
 			open--
@@ -162,15 +163,15 @@ func (c *Calls) runPlanes() (bool, error) {
 			continue
 		}
 		var d *callDef
+		leaf := false
 		switch {
 		case tok >= tokenEnter:
 			k := int(tok) - tokenEnter
-			if tok >= tokenFar {
-				if i >= len(tokens) {
-					return false, errEncoding
+			if tok >= tokenLeaf {
+				if k, leaf = int(tok)-tokenLeaf, true; tok >= tokenFarEnter {
+					k, leaf, i = farNumber(tokens, i-1)
+					i++
 				}
-				k = farBase + int(tok-tokenFar)<<8 + int(tokens[i])
-				i++
 			}
 			if k >= len(w.defs) {
 				return false, errEncoding
@@ -224,6 +225,55 @@ func (c *Calls) runPlanes() (bool, error) {
 			n = len(frames)
 		} else {
 			sp += frames[n-1].sp
+		}
+		if leaf {
+			if at >= end || !d.exit {
+				return false, errEncoding
+			}
+			start := last
+			diff := uint64(times[at])
+			if diff < timeFar {
+				at++
+			} else {
+				diff, at = nextTime(times, at)
+			}
+			time += diff
+			last = max(last, high|time&timeMask)
+			total := last - start
+			out = out[:len(out)+1]
+			call := &out[len(out)-1]
+			call.Site = d.site
+			call.Parent = -1
+			call.Node = -1
+			call.Depth = int32(n)
+			call.Flags = 0
+			call.Start = start
+			call.Total = total
+			call.Self = total
+			if n > 0 {
+				p := &frames[n-1]
+				p.child += total
+				call.Parent = p.site
+			}
+			if active[activeOf(d.site)] > 0 && d.site >= 0 {
+				call.Flags = CallRecursive
+			}
+			if nodes {
+				parent := int32(-1)
+				if n > 0 {
+					parent = frames[n-1].node
+				}
+				if d.parent != parent || d.node < 0 {
+					var err error
+					if d.node, err = c.nodes.child(c.rec, parent, d.site); err != nil {
+						return false, err
+					}
+					d.parent = parent
+				}
+				call.Node = d.node
+			}
+			s.calls.keeping, s.calls.lossy = false, false
+			continue
 		}
 		open++
 		if n == cap(frames) {
@@ -302,6 +352,7 @@ func (c *Calls) define() (*callDef, error) {
 		if !x.exit || int32(x.site.ID) != d.site {
 			return nil, errEncoding
 		}
+		d.exit = true
 	}
 	w.stream.grow(c.rec)
 	if len(w.defs) >= maxDefs {

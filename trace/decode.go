@@ -35,15 +35,13 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 	defs := defReader{b: p.plane[planeDefs]}
 	time, at := base, 0
 	for i := 0; i < len(tokens); i++ {
+		tok, leaf := tokens[i], false
 		var def definition
-		switch tok := tokens[i]; {
+		switch {
 		case tok >= tokenEnter:
 			n := int(tok) - tokenEnter
-			if tok >= tokenFar {
-				if i++; i >= len(tokens) {
-					return nil, false
-				}
-				n = farBase + int(tok-tokenFar)<<8 + int(tokens[i])
+			if tok >= tokenLeaf {
+				n, leaf, i = farNumber(tokens, i)
 			}
 			if n >= len(d.defs) {
 				return nil, false
@@ -91,7 +89,7 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 			dst = binary.LittleEndian.AppendUint64(dst, w|time&timeMask)
 			continue
 		}
-		if at >= end || len(dst)+8 > cap(dst) {
+		if at >= end || len(dst)+16 > cap(dst) && (leaf || len(dst)+8 > cap(dst)) {
 			return nil, false
 		}
 		var diff uint64
@@ -102,8 +100,34 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 			sp += d.stack[top]
 		}
 		sp &= spBits
-		d.stack = append(d.stack, def.exit|sp)
 		dst = binary.LittleEndian.AppendUint64(dst, def.entry|sp|time&timeMask)
+		if !leaf {
+			d.stack = append(d.stack, def.exit|sp)
+			continue
+		}
+		if def.exit < MinIndex<<indexShift || at >= end {
+			return nil, false
+		}
+		diff, at = nextTime(times, at)
+		time += diff
+		dst = binary.LittleEndian.AppendUint64(dst, def.exit|sp|time&timeMask)
 	}
 	return dst, !defs.bad && at == end && len(literals) == 0 && len(defs.b) == 0
+}
+
+// farNumber returns the number in the token at i, from tokenLeaf on, whether
+// it is of a leaf, and where the token ends. A number that is cut off is none
+// that was defined.
+func farNumber(tokens []byte, i int) (n int, leaf bool, last int) {
+	tok := tokens[i]
+	if tok < tokenFarEnter {
+		return int(tok) - tokenLeaf, true, i
+	}
+	if i++; i >= len(tokens) {
+		return maxDefs, false, i
+	}
+	if tok < tokenFarLeaf {
+		return numEnter + int(tok-tokenFarEnter)<<8 + int(tokens[i]), false, i
+	}
+	return numLeaf + int(tok-tokenFarLeaf)<<8 + int(tokens[i]), true, i
 }

@@ -131,16 +131,28 @@ func (e *encoder) walk(words []byte, base uint64) {
 			}
 		}
 		tokens = appendDrops(tokens, len(stack)-depth)
-		if n >= 0 {
-			tokens = appendEnter(tokens, n)
-			exit = e.table.exit[n]
-		} else {
-			tokens = append(tokens, tokenDefine)
-			e.define(index, exit, key)
-		}
 		times = appendTime(times, (w-time)&timeMask)
 		time = w
-		stack = append(stack[:depth], exit|w&spBits)
+		stack = stack[:depth]
+		if n < 0 {
+			tokens = append(tokens, tokenDefine)
+			e.define(index, exit, key)
+			stack = append(stack, exit|w&spBits)
+			continue
+		}
+		exit = e.table.exit[n] | w&spBits
+		if i < len(words) {
+			next := binary.LittleEndian.Uint64(words[i:])
+			if (next^exit)>>TimeBits == 0 && next >= MinIndex<<indexShift {
+				tokens = appendNumber(tokens, n, tokenLeaf, numLeaf, tokenFarLeaf)
+				times = appendTime(times, (next-time)&timeMask)
+				time = next
+				i += 8
+				continue
+			}
+		}
+		tokens = appendNumber(tokens, n, tokenEnter, numEnter, tokenFarEnter)
+		stack = append(stack, exit)
 	}
 	e.plane[planeTokens], e.plane[planeTimes], e.stack = tokens, times, stack
 }
@@ -152,12 +164,14 @@ func appendDrops(tokens []byte, n int) []byte {
 	return tokens
 }
 
-func appendEnter(tokens []byte, n int) []byte {
-	if n < farBase {
-		return append(tokens, byte(n+tokenEnter))
+// appendNumber appends the token near with a number that is below limit, or
+// far with a larger one.
+func appendNumber(tokens []byte, n int, near byte, limit int, far byte) []byte {
+	if n < limit {
+		return append(tokens, near+byte(n))
 	}
-	n -= farBase
-	return append(tokens, tokenFar+byte(n>>8), byte(n))
+	n -= limit
+	return append(tokens, far+byte(n>>8), byte(n))
 }
 
 // findExit finds the open function whose exit w is. It looks no further than

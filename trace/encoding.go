@@ -39,20 +39,25 @@ const (
 	numPlanes
 )
 
-// Tokens. Where there is a time, it is in the plane of times.
+// Tokens. Each event has a time in the plane of times. The numbers of
+// definitions above the range of a token are in it and the next byte.
 const (
-	tokenExit    = 0   // with a time: the innermost function is left
-	tokenDrop    = 1   // no word: the innermost function is over
-	tokenDefine  = 2   // with a time: a function is entered that is defined here
-	tokenLiteral = 3   // a number of literal words, which is in the definitions
-	tokenEvent   = 4   // one literal word, an event; no function is open after it
-	tokenEnter   = 5   // with a time: the function of the number token-tokenEnter is entered
-	tokenFar     = 192 // likewise, the number has 6 bits here and 8 in the next byte
-	farBase      = tokenFar - tokenEnter
+	tokenExit     = 0   // the innermost function is left
+	tokenDrop     = 1   // no event: the innermost function is over
+	tokenDefine   = 2   // a function is entered that is defined here
+	tokenLiteral  = 3   // a number of literal words, which is in the definitions
+	tokenEvent    = 4   // one literal word, an event; no function is open after it
+	tokenEnter    = 5   // the function of the number token-tokenEnter is entered
+	tokenLeaf     = 128 // two events: likewise, and left at once
+	tokenFarEnter = 224
+	tokenFarLeaf  = 240
+
+	numEnter = tokenLeaf - tokenEnter
+	numLeaf  = tokenFarEnter - tokenLeaf
 
 	// maxDefs is how many definitions can be referred to. Those above are
 	// used but once.
-	maxDefs = farBase + 64<<8
+	maxDefs = numLeaf + (256-tokenFarLeaf)<<8
 )
 
 // Times are differences modulo 2^25, in 1 to 5 bytes.

@@ -472,14 +472,15 @@ func (e *Events) decode(g *segment) error {
 	if n > maxWords {
 		return errEncoding
 	}
-	words, err := e.decoder.decode(&Chunk{Base: g.base, Words: g.words}, e.buffer(8*n))
+	buf := e.buffer(8 * n)
+	words, err := e.decoder.decode(&Chunk{Base: g.base, Words: g.words}, buf)
 	if err != nil {
 		return err
 	}
 	e.recycle(g.buf)
-	e.pending += cap(words) - cap(g.buf)
-	g.cost += cap(words) - cap(g.buf)
-	g.buf, g.words, g.encoded = words, words, false
+	e.pending += cap(buf) - cap(g.buf)
+	g.cost += cap(buf) - cap(g.buf)
+	g.buf, g.words, g.encoded = buf, words, false
 	return nil
 }
 
