@@ -37,6 +37,10 @@ const (
 	FrameOff     = 2 // not to be recorded
 )
 
+// FrameOver stands in ShadowFrame.SP of a call that is over while frames of other
+// stacks are above it: no frame that is anybody's, nor pending.
+const FrameOver = 16 - FrameOff
+
 // ShadowFloor is ShadowHeader.Floor.
 const ShadowFloor = 1<<63 - 1
 

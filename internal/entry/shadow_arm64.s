@@ -15,10 +15,12 @@
 //     were not recognised, frames stay that are over. An entry with the frame below it
 //     not further up the stack drops those that are not (settle), if they are near
 //     enough to be on the same stack. An exit looks for its frame by its exact sp and
-//     drops all above it. A stack switch leaves the frames of the other stack where
-//     they are; an exit without a frame does nothing.
-//   - A stack that is full is emptied, unless it is full of one recursion: then calls
-//     further down are not recorded (room).
+//     drops what was called in it. A stack switch leaves the frames of the other stack
+//     where they are: one that ends below them is marked so and given back later. An
+//     exit without a frame does nothing.
+//   - From a full stack the frames that are over are taken out. If there are none it
+//     is emptied, unless it is full of one recursion: then calls further down are not
+//     recorded (room).
 //   - Whose the stack is says its header's owner. It belongs to the thread that the
 //     slot with the same number belongs to, and only that thread sets the owner.
 //   - In a forked child that is not recorded the control block is zero, so the thread's
@@ -44,110 +46,7 @@
 #include "go_asm.h"
 #include "literal_arm64.h"
 #include "record_arm64.h"
-
-// OPEN finds the thread's stack and where the next frame goes.
-// Out: R10 = tid, R11 = table, R12 = header, R13 = frame, R14 = its offset, R16 =
-// threshold, R17 = state. Clobbers R15. slow: not at home, full, or with frames that are over.
-#define OPEN(slow) \
-	MRS  TPIDR_EL0, R10                               \
-	LOAD_LITERAL(Literals_Table, 11)                  \
-	LOAD_LITERAL(Literals_Stacks, 12)                 \
-	LDP  -24(R11), (R16, R13)                         \
-	MOVWU (R10)(R13), R10                             \
-	BFI  $const_ShadowShift, R10, $const_SlotBits, R12 \
-	LDP  (R12), (R13, R14)                            \
-	EON  R10, R13, R13                                \
-	CBNZ R13, slow                                    \
-	TBNZ $const_ShadowShift, R14, slow                \
-	ADD  R14, R12, R13                                \
-	MOVD -const_shadowFrameSize(R13), R15             \
-	SUB  R15, R29, R15                                \
-	TBZ  $63, R15, slow                               \
-	MOVD ShadowHeader_State(R12), R17
-
-// PUSH takes the frame and leaves. In: as OPEN leaves it, R9 = the call's state.
-// Without a threshold the entry is recorded first, as ftrace_caller does, if what is
-// below has been.
-#define PUSH(slow, now, off) \
-	TBNZ $63, R9, off                                 \
-	CBZ  R16, now                                     \
-	LOAD_LITERAL(Literals_Index, 15)                  \
-	MRS  CNTVCT_EL0, R16                              \
-	ADD  R30<<(const_WordIndexShift-2), R15, R15      \
-	ADD  $const_shadowFrameSize, R14                  \
-	STP  (R14, R9), ShadowHeader_Top(R12)             \
-	STP  (R15, R17), ShadowFrame_Index(R13)           \
-	STP  (R29, R16), (R13)                            \
-	MOVD R30, R9                                      \
-	LDP  16(RSP), (R29, R30)                          \
-	ADD  $32, RSP                                     \
-	RET  (R9)                                         \
-now:                                                  \
-	MOVD -const_shadowFrameSize(R13), R15             \
-	TBZ  $3, R15, slow                                \ // pending
-	MOVD -8(R11), R12                                 \ // ring
-	BFI  $const_SlotShift, R10, $const_SlotBits, R11  \
-	LDXP (R11), (R15, R16)                            \
-	MRS  CNTVCT_EL0, R14                              \
-	EOR  R14>>const_TimeBits, R16, R17                \
-	EOR  R10<<const_TidShift, R17, R17                \
-	CBNZ R17, slow                                    \
-	TBZ  $const_PageBit, R15, slow                    \
-	ADD  $1, R15, R17                                 \
-	STXP (R17, R16), (R11), R10                       \
-	CBNZ R10, slow                                    \
-	LOAD_LITERAL(Literals_Index, 17)                  \
-	ADD  R30<<(const_WordIndexShift-2), R17, R17      \
-	BFI  $(const_WordSPShift-4), R29, $16, R17        \
-	BFXIL $0, R14, $const_TimeBits, R17               \
-	MOVD R17, (R12)(R15.UXTW<<3)                      \ // commit
-	AND  $-const_ShadowSize, R13, R12                 \
-	MOVD ShadowHeader_State(R12), R17                 \
-	SUB  R12, R13, R11                                \
-	ADD  $const_shadowFrameSize, R11                  \
-	SUB  $const_FrameWritten, R29, R10                \
-	STP  (R11, R9), ShadowHeader_Top(R12)             \
-	STP  (ZR, R17), ShadowFrame_Index(R13)            \
-	STP  (R10, R14), (R13)                            \
-	B    leave
-
-// CLOSE finds the frame of the call that ends here.
-// Out: R12 = header, R13 = behind the frame, R14 = its offset, R15 = when the call
-// began, R9 = threshold. other, with R11 = what Frame* says: not the last frame, or not pending.
-#define CLOSE(below, slow, other) \
-	MRS  TPIDR_EL0, R10                               \
-	LOAD_LITERAL(Literals_Table, 11)                  \
-	LOAD_LITERAL(Literals_Stacks, 12)                 \
-	LDP  -24(R11), (R9, R13)                          \
-	MOVWU (R10)(R13), R10                             \
-	BFI  $const_ShadowShift, R10, $const_SlotBits, R12 \
-	LDP  (R12), (R13, R14)                            \
-	EON  R10, R13, R13                                \
-	CBNZ R13, slow                                    \
-	ADD  R14, R12, R13                                \
-	LDP  -const_shadowFrameSize(R13), (R10, R15)      \
-	SUB  $below, RSP, R11                             \
-	SUB  R10, R11, R11                                \
-	CBNZ R11, other                                   \
-	MRS  CNTVCT_EL0, R10                              \
-	SUB  R15, R10, R10                                \
-	SUB  R9, R10, R10                                 \
-	TBZ  $63, R10, slow                               // long enough
-
-// POP gives the frame back.
-#define POP \
-	MOVD -8(R13), R15                                 \ // ShadowFrame.State
-	MOVD ZR, -const_shadowFrameSize(R13)              \
-	SUB  $const_shadowFrameSize, R14                  \
-	STP  (R14, R15), ShadowHeader_Top(R12)
-
-// WRITTEN goes to pop if the frame is not to be recorded, to slow unless it has been
-// recorded.
-#define WRITTEN(pop, slow) \
-	SUB  $const_FrameOff, R11, R10                    \
-	CBZ  R10, pop                                     \
-	SUB  $const_FrameWritten, R11, R10                \
-	CBNZ R10, slow
+#include "shadow_arm64.h"
 
 // func shadowLabels() (base unsafe.Pointer, known, unknown [6]uint64, end uint64)
 //
@@ -461,12 +360,23 @@ enterSlow:
 	MOVD R16, R22
 	RET  (R30)
 
-// pop gives the frame R21 back, with all above it.
+// pop gives the frame R21 back, when those of other stacks above it are, too.
 pop:
 	MOVD ShadowFrame_State(R21), R6
+	MOVD ShadowHeader_Top(R19), R7
+	ADD  R19, R7, R7
+	SUB  $const_shadowFrameSize, R7
+	SUB  R21, R7, R7
+	CBNZ R7, popOver
 	MOVD ZR, (R21)
 	SUB  R19, R21, R7
 	STP  (R7, R6), ShadowHeader_Top(R19)
+	RET  (R30)
+
+popOver:
+	MOVD $const_FrameOver, R7
+	MOVD R7, (R21)
+	MOVD R6, ShadowHeader_State(R19)
 	RET  (R30)
 
 // locate: R19 = header of the thread's stack, or 0. Clobbers R1-R17, R23.
@@ -535,6 +445,21 @@ locateTake:
 // same stack. Clobbers R5-R8, R21, R24.
 settle:
 	MOVD ShadowHeader_Top(R19), R24
+
+settleTrim:
+	SUB  $const_shadowFrameSize, R24, R5
+	SUB  $const_shadowFirst, R5, R6
+	TBNZ $63, R6, settleFrom
+	ADD  R19, R5, R6
+	MOVD (R6), R7
+	SUB  $const_FrameOver, R7
+	CBNZ R7, settleFrom
+	MOVD ZR, (R6)
+	MOVD R5, ShadowHeader_Top(R19)
+	MOVD R5, R24
+	B    settleTrim
+
+settleFrom:
 	ADD  R19, R24, R24
 	MOVD R24, R21
 	MOVD $0, R6                                       // the lowest to drop
@@ -568,7 +493,7 @@ settleClear:
 settleDone:
 	RET  (R30)
 
-// room: R21 = the next frame, or 0 where there is none. Clobbers R5-R8, R24.
+// room: R21 = the next frame, or 0 where there is none. Clobbers R5-R9, R24.
 room:
 	MOVD ShadowHeader_Top(R19), R24
 	MOVD $0, R21
@@ -581,6 +506,32 @@ roomDone:
 	RET  (R30)
 
 roomFull:
+	// Move the frames together that are not over.
+	ADD  $const_shadowFirst, R19, R8
+	MOVD R8, R24
+
+roomMove:
+	SUB  R19, R8, R5
+	TBNZ $const_ShadowShift, R5, roomMoved
+	LDP  (R8), (R5, R6)
+	ADD  $const_shadowFrameSize, R8
+	CBZ  R5, roomMove
+	MOVD ZR, -const_shadowFrameSize(R8)
+	SUB  $const_FrameOver, R5, R7
+	CBZ  R7, roomMove
+	LDP  (ShadowFrame_Index-const_shadowFrameSize)(R8), (R7, R9)
+	STP  (R7, R9), ShadowFrame_Index(R24)
+	STP  (R5, R6), (R24)
+	ADD  $const_shadowFrameSize, R24
+	B    roomMove
+
+roomMoved:
+	SUB  R19, R24, R5
+	MOVD R5, ShadowHeader_Top(R19)
+	MOVD R24, R21
+	TBZ  $const_ShadowShift, R5, roomDone
+	MOVD $0, R21
+	SUB  R19, R24, R24
 	// Of one recursion, if each call is a little further up the stack than the last.
 	ADD  R19, R24, R24
 	MOVD -const_shadowFrameSize(R24), R5
@@ -620,8 +571,8 @@ roomClear:
 	STP  (R7, R8), ShadowHeader_Top(R19)
 	RET  (R30)
 
-// find: R21 = the frame of the call with sp R20, which becomes the last; or 0.
-// Clobbers R5-R8, R24.
+// find: R21 = the frame of the call with sp R20, the last one of its stack; or 0.
+// Clobbers R5-R9, R24.
 find:
 	MOVD ShadowHeader_Top(R19), R24
 	ADD  R19, R24, R24
@@ -662,17 +613,40 @@ findNext:
 	B    findNext
 
 findDrop:
-	ADD  $const_shadowFrameSize, R21, R6
-	SUB  R19, R6, R8
-	SUB  R6, R24, R7
-	CBZ  R7, findDone
+	// Calls made in it are over: those above that lead down the stack from it, step by
+	// step. Others are on another stack and may go on.
+	ADD  $const_shadowFrameSize, R21, R8
+	MOVD R5, R6                                       // the last one's sp
+	MOVD R8, R7                                       // behind the last frame that stays
+
+findOver:
+	SUB  R24, R8, R5
+	CBZ  R5, findClear
+	MOVD (R8), R5
+	ADD  $const_shadowFrameSize, R8
+	CBZ  R5, findOver
+	SUB  $const_FrameOver, R5, R9
+	CBZ  R9, findOver
+	SUB  R5, R6, R9
+	LSR  $const_shadowReach, R9, R9
+	CBZ  R9, findStep
+	MOVD R8, R7
+	B    findOver
+
+findStep:
+	MOVD R5, R6
+	MOVD $const_FrameOver, R9
+	MOVD R9, -const_shadowFrameSize(R8)
+	B    findOver
 
 findClear:
+	SUB  R7, R24, R5
+	CBZ  R5, findDone
 	SUB  $const_shadowFrameSize, R24
 	MOVD ZR, (R24)
-	SUB  R6, R24, R7
-	CBNZ R7, findClear
-	MOVD R8, ShadowHeader_Top(R19)
+	SUB  R19, R24, R5
+	MOVD R5, ShadowHeader_Top(R19)
+	B    findClear
 
 findDone:
 	RET  (R30)

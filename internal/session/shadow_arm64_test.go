@@ -120,3 +120,64 @@ func TestShadow(t *testing.T) {
 		}
 	}
 }
+
+// Coroutines on stacks of their own that end in the order in which they began, again and
+// again: each call's frame is found below those of the others, and there is room for ever.
+func TestShadowStacks(t *testing.T) {
+	r := newShadowRig(t)
+	const stacks, rounds = 8, 2000
+	r.enter(r.labels.Caller, 'm', 48)
+	var want, got strings.Builder
+	want.WriteString("m")
+	at := func(i int, depth uint64) uint64 { return uint64(i+1)<<16 + 64*depth }
+	for round := range rounds {
+		for i := range stacks {
+			c := 'a' + i
+			if round > 0 {
+				for depth := range uint64(3) {
+					r.leave(c, at(i, 2-depth), i%3)
+					fmt.Fprintf(&want, ".%c", c)
+				}
+			}
+			for depth := range uint64(3) {
+				r.enter(r.labels.Caller, c, at(i, depth))
+				fmt.Fprintf(&want, "%c", c)
+			}
+			r.enter(r.labels.Caller, 'x', at(i, 3))
+			r.leave('x', at(i, 3), 0)
+			want.WriteString("x.x")
+		}
+		got.WriteString(r.text())
+	}
+	r.leave('m', 48, 0)
+	want.WriteString(".m")
+	got.WriteString(r.text())
+	is, should := got.String(), want.String()
+	if is != should {
+		at := 0
+		for at < min(len(is), len(should)) && is[at] == should[at] {
+			at++
+		}
+		t.Errorf("differs at %d of %d: ...%s, want ...%s", at, len(should), is[at:min(at+40, len(is))], should[at:min(at+40, len(should))])
+	}
+	if r.lost != 0 {
+		t.Errorf("%d events lost", r.lost)
+	}
+}
+
+// A longjmp over more than is near leaves nothing in the way.
+func TestShadowJumpFar(t *testing.T) {
+	r := newShadowRig(t)
+	for range 3000 {
+		r.enter(r.labels.Caller, 'a', 48)
+		for depth := range uint64(20) {
+			r.enter(r.labels.Caller, 'b', 4992*(depth+1))
+		}
+		r.enter(r.labels.Caller, 'c', 96)
+		r.leave('c', 96, 0)
+		r.leave('a', 48, 0)
+		if got, want := r.text(), "a"+strings.Repeat("b", 20)+"c.c.a"; got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+}
