@@ -64,9 +64,11 @@ type sums struct {
 	sum      Summary
 }
 
-type contextKey struct {
-	thread *caller
-	node   int32
+// contextKey is a thread and a node in one number.
+type contextKey uint64
+
+func (t *caller) key(node int32) contextKey {
+	return contextKey(t.order)<<32 | contextKey(uint32(node))
 }
 
 type amount struct {
@@ -245,7 +247,7 @@ func (s *sums) profiles() {
 		s.sum.Shown += p.Calls
 		t := s.caller(p.Task)
 		// Nodes count from 0; what has none has its site's number below.
-		key := contextKey{t, math.MinInt32 + int32(p.Site.ID)}
+		key := t.key(math.MinInt32 + int32(p.Site.ID))
 		s.contexts[key] = &context{t, -1, site, p.Calls, p.Self}
 	}
 }
@@ -262,7 +264,7 @@ func (s *sums) caller(task *trace.Task) *caller {
 }
 
 func (s *sums) context(t *caller, node int32) *context {
-	key := contextKey{t, node}
+	key := t.key(node)
 	c := s.contexts[key]
 	if c == nil {
 		c = &context{thread: t, node: node, site: s.site(node)}

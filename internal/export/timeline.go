@@ -58,7 +58,7 @@ type spans struct {
 	pick    *analyze.Selector // nil if all is selected
 	sites   sites
 	threads map[threadKey]*thread
-	current *thread
+	recent  [64]*thread // by thread id
 	ids     uint64
 	buf     []byte
 	sum     Summary
@@ -208,9 +208,13 @@ func (s *spans) closeAll() {
 }
 
 func (s *spans) thread(task *trace.Task) *thread {
-	if t := s.current; t != nil && t.task == task {
+	if t := s.recent[task.TID%uint32(len(s.recent))]; t != nil && t.task == task {
 		return t
 	}
+	return s.find(task)
+}
+
+func (s *spans) find(task *trace.Task) *thread {
 	key := threadKey{task.Program.Proc, task.TID}
 	if task.TID == 0 {
 		// What belongs to the process is shown with its first thread.
@@ -224,6 +228,7 @@ func (s *spans) thread(task *trace.Task) *thread {
 		if len(s.threads) >= maxThreads {
 			s.closeAll()
 			clear(s.threads)
+			clear(s.recent[:])
 		}
 		s.ids++
 		t = &thread{id: s.ids, tid: key.tid, last: math.MinInt64}
@@ -233,6 +238,6 @@ func (s *spans) thread(task *trace.Task) *thread {
 		t.task = task // a new thread, or one under a new name
 		s.buf = s.out.thread(s.buf, t)
 	}
-	s.current = t
+	s.recent[task.TID%uint32(len(s.recent))] = t
 	return t
 }
