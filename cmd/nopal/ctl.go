@@ -95,7 +95,7 @@ func printable(s string) string {
 
 func newCtlPlain(a *app, f *ctlFlags, action session.Action, short string) *cobra.Command {
 	return &cobra.Command{
-		Use:     string(action),
+		Use:     string(action) + " -p PID",
 		Short:   short,
 		Example: "  nopal ctl -p 1234 " + string(action),
 		Args:    noArgs,
@@ -107,7 +107,7 @@ func newCtlPlain(a *app, f *ctlFlags, action session.Action, short string) *cobr
 
 func newCtlArm(a *app, f *ctlFlags, action session.Action, short string) *cobra.Command {
 	return &cobra.Command{
-		Use:   string(action) + " GLOB...",
+		Use:   string(action) + " -p PID GLOB...",
 		Short: short,
 		Long: short + `: [object:]name, as -F of record has them. No thread is stopped for it. But functions that
 the recording left out from the start have to be prepared, for which the process stands still once, for a moment: with --prepare-all
@@ -131,7 +131,7 @@ func newCtlFilter(a *app, f *ctlFlags) *cobra.Command {
 	var minTime string
 	var depth int
 	c := &cobra.Command{
-		Use:   "filter [-F GLOB] [-N GLOB] [-t TIME] [-D N]",
+		Use:   "filter -p PID [-F GLOB] [-N GLOB] [-t TIME] [-D N]",
 		Short: "Change the filters of a recording",
 		Long: `filter replaces the filters that the recording began with. With -F or -N the functions are chosen anew by all of those that are
 given now; -F '*' chooses all. -t and -D change only what they name; 0 takes the limit away.`,
@@ -184,7 +184,7 @@ func parseLimit(s string) (int64, error) {
 func newCtlSnapshot(a *app, f *ctlFlags) *cobra.Command {
 	var output string
 	c := &cobra.Command{
-		Use:   "snapshot [-o FILE]",
+		Use:   "snapshot -p PID [-o FILE]",
 		Short: "Write what a recording holds now to a file of its own",
 		Long: `snapshot writes a complete recording of what has been recorded up to now, and of what is still in the buffer, and does
 not disturb the recording that goes on. With record --overwrite these are the last events (flight recorder).
@@ -214,7 +214,7 @@ The file is written by the nopal that records, with its rights. SIGUSR2 to a nop
 func newCtlStatus(a *app, f *ctlFlags) *cobra.Command {
 	var format string
 	c := &cobra.Command{
-		Use:     "status",
+		Use:     "status -p PID",
 		Short:   "Show the state of a recording",
 		Example: "  nopal ctl -p 1234 status --format=json",
 		Args:    noArgs,

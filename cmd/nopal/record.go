@@ -50,7 +50,10 @@ the signal that killed it. Its children are recorded too, unless --no-follow is 
 nopal records until the command has ended. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 that nopal gets are handed on to it.
 
 With -p, all threads of the process are recorded until Ctrl-C, SIGTERM, the end of --duration or the end of the
-process. Then every byte of the program is put back and nopal exits with 0.
+process. Then every byte of the program is put back and nopal exits with 0. SIGUSR2 writes a snapshot of what is recorded so far to
+OUTPUT.snapshot-N.
+
+While it runs, ` + "`nopal ctl`" + ` switches a recording off and on, arms and disarms functions, changes filters and takes snapshots.
 
 --graph records where functions are left, too, and so how long each call took. It leaves return addresses and the stack
 alone: the exit instructions lead to us. A function whose exits cannot be told from its code (nopal sites shows which,
@@ -126,6 +129,8 @@ func (f *recordFlags) check(c *cobra.Command, args []string) error {
 		return usageErrorf(c, "--no-follow is for a command: with -p PID children are followed only with --follow-forks")
 	case f.profile && (f.graph || f.regs || f.stack || f.overwrite):
 		return usageErrorf(c, "--profile records no events: --graph, --regs, --stack and --overwrite are about events")
+	case f.profile && (len(f.triggers) > 0 || f.trace != "on"):
+		return usageErrorf(c, "--profile does not go with -T and --trace=off: they switch the recording of events")
 	case !f.graph && (f.depth != 0 || f.maxDepth != 0 || f.threshold != 0):
 		return usageErrorf(c, "-D, --max-depth and -t choose among calls by what is around them and how long they take: add --graph")
 	case f.inTarget() && (f.regs || f.stack):
