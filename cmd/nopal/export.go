@@ -27,7 +27,7 @@ func newExport(a *app) *cobra.Command {
 		Long: `export writes a recording in a format that another tool reads.
 
   chrome      Chrome's trace events (JSON): chrome://tracing, https://ui.perfetto.dev
-  perfetto    Perfetto's own format, a quarter of the size: https://ui.perfetto.dev, trace_processor
+  perfetto    Perfetto's own format, a third of the size: https://ui.perfetto.dev, trace_processor
   folded      a line for each stack of functions, with the time in the last of them in nanoseconds: flamegraph.pl, inferno
   pprof       a profile with calls, times and threads: go tool pprof, https://github.com/google/pprof
   speedscope  https://www.speedscope.app: each call at its place in time; when there are more than a million, or the recording is
