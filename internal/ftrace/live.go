@@ -51,25 +51,27 @@ func (t *LiveBatch) Store(addr uint64, insn uint32) error {
 // Flush writes what was changed, first the changes that first selects. What somebody
 // else has changed meanwhile is left alone, and named in the error.
 func (t *LiveBatch) Flush(first func(addr uint64) bool) error {
-	rank := func(c change) int {
+	var turns [2][]change
+	for _, c := range t.changes {
+		turn := 1
 		if first != nil && first(c.addr) {
-			return 0
+			turn = 0
 		}
-		return 1
+		turns[turn] = append(turns[turn], c)
 	}
-	slices.SortStableFunc(t.changes, func(a, b change) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.addr, b.addr))
-	})
 	var errs []error
-	for i := 0; i < len(t.changes); {
-		j := i + 1
-		for j < len(t.changes) && t.changes[j].addr/batchPage == t.changes[i].addr/batchPage && rank(t.changes[j]) == rank(t.changes[i]) {
-			j++
+	for _, changes := range turns {
+		slices.SortStableFunc(changes, func(a, b change) int { return cmp.Compare(a.addr, b.addr) })
+		for i := 0; i < len(changes); {
+			j := i + 1
+			for j < len(changes) && changes[j].addr/batchPage == changes[i].addr/batchPage {
+				j++
+			}
+			if err := t.flushPage(changes[i:j]); err != nil {
+				errs = append(errs, err)
+			}
+			i = j
 		}
-		if err := t.flushPage(t.changes[i:j]); err != nil {
-			errs = append(errs, err)
-		}
-		i = j
 	}
 	t.changes, t.cache = nil, BatchText{}
 	return errors.Join(errs...)

@@ -408,14 +408,7 @@ func (t *target) setTidOffset(off uint64) {
 			return // it has ended
 		}
 	}
-	text := ftrace.LiveText{Memory: t.text()}
-	for _, o := range t.objects {
-		if o.island == 0 {
-			continue
-		}
-		t.setTrampolines(o)
-		if err := t.table.Update(text, o.traced); err != nil && !notThere(err) {
-			t.rec.warn("%v", err)
-		}
+	if err := t.rearm(true); err != nil {
+		t.rec.warn("%v", err)
 	}
 }
