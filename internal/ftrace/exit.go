@@ -202,6 +202,32 @@ func (o *Object) stub(code []byte, e *Exit, literal uint64, on bool) error {
 	return nil
 }
 
+// Original returns the instruction at addr that the stub which addr branches to stands
+// for, as the stub executes it. ok is false if it is no stub. Where several objects were
+// at addr one after the other, it is that of the one that is there.
+func Original(text arm64.Text, addr, stub uint64) (insn uint32, ok bool, err error) {
+	var head [4]uint32
+	for i := range head {
+		if head[i], err = text.Load(stub + uint64(i)*arm64.InsnSize); err != nil {
+			return 0, false, err
+		}
+	}
+	const regs = 31
+	switch {
+	case head[0]&^regs == pushX0 && head[1] == ldrX16Literal20 && head[2] == adrX17Next:
+		return brX0 | head[0]&regs<<5, true, nil
+	case head[0] != ldrX16Literal16:
+		return 0, false, nil
+	case head[1] != adrX17Next:
+		return retX30, head[2] == retX30, nil
+	}
+	insn = head[3]
+	if to, ok := arm64.BranchTarget(stub+genSwitch+arm64.InsnSize, insn); ok {
+		insn, err = arm64.EncodeB(addr, to)
+	}
+	return insn, err == nil, err
+}
+
 // prepareExits turns the exits of a record into branches to their stubs. All threads
 // have to be stopped: RET is not among the instructions that may be replaced while
 // others run them.

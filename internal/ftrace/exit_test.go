@@ -181,3 +181,26 @@ func TestClone(t *testing.T) {
 		t.Error("the child's site is armed")
 	}
 }
+
+func TestOriginal(t *testing.T) {
+	m, stubs, o, table := withExits(t)
+	all := both{m, stubs}
+	if errs := table.Prepare(all, o); errs != nil {
+		t.Fatal(errs)
+	}
+	if _, ok, err := Original(all, 0x400020, 0x400000); ok || err != nil {
+		t.Fatalf("what is no stub is taken for one: %v", err)
+	}
+	for _, on := range []bool{true, false} {
+		for _, e := range o.Records[0].Exits() {
+			insn, ok, err := Original(all, e.Addr, branch(t, m, e.Addr))
+			if insn != e.Insn || !ok || err != nil {
+				t.Errorf("stub of %08x at %#x: %08x, %v, %v", e.Insn, e.Addr, insn, ok, err)
+			}
+		}
+		table.SetOff(on)
+		if err := table.Update(all, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -83,6 +83,7 @@ func (r *remover) disarm() error {
 // plan works out how the other instructions are put back, after disarm. Threads may run.
 func (r *remover) plan() error {
 	text := &ftrace.BatchText{Memory: r.code()}
+	islands := &ftrace.BatchText{Memory: r.mem}
 	r.restored, r.changed = 0, nil
 	for _, e := range r.state.Journal {
 		if e.Addr == 0 {
@@ -111,7 +112,21 @@ func (r *remover) plan() error {
 		if !ours {
 			continue
 		}
-		if err := text.Store(e.Addr, e.Old[0]); err != nil {
+		old := e.Old[0]
+		if to, ok := arm64.BranchTarget(e.Addr, insn); ok {
+			// Another object may have been here before, with another instruction: the
+			// stub has the right one. The loader's hook has no stub.
+			stubbed, ok, err := ftrace.Original(islands, e.Addr, to)
+			switch {
+			case err != nil && notThere(err):
+				return err
+			case err != nil:
+				continue // nothing was mapped there
+			case ok:
+				old = stubbed
+			}
+		}
+		if err := text.Store(e.Addr, old); err != nil {
 			return err
 		}
 		r.restored++
