@@ -204,7 +204,13 @@ func (c *Calls) chunk(ch *Chunk) error {
 	}
 	s.task = task
 	s.calls.lossy = s.calls.lossy || ch.Lost != 0
-	c.current[streamKey{ch.Proc, ch.TID}] = s
+	thread := streamKey{ch.Proc, ch.TID}
+	if prev := c.current[thread]; prev != nil && prev != s && s.calls.len() == 0 {
+		// A thread may get another stream in the middle.
+		s.calls, s.active = prev.calls, prev.active
+		prev.calls, prev.active = callStack{}, nil
+	}
+	c.current[thread] = s
 	c.batch.Task, c.batch.Lost = task, ch.Lost
 	return c.begin(s, p.layout, ch)
 }

@@ -110,6 +110,9 @@ func (e *Events) Next() (*Event, error) {
 		e.lost(s)
 		return ev, nil
 	}
+	if s.prev != nil {
+		s.inherit()
+	}
 	if s.cur.mark != nil {
 		e.mark(s)
 		return ev, nil
@@ -303,8 +306,11 @@ type stream struct {
 	gone    bool // the thread has ended
 	depth   depthStack
 	calls   callStack
-	looked  bool // for the call that the next event, an exit, ends
-	found   int  // what was found
+	looked  bool    // for the calls that the next event ends, with this result:
+	found   int     // the call whose exit it is, or -1
+	low     int     // those from here on are over
+	other   int     // those from here on look as if on another stack
+	prev    *stream // an earlier one of the thread, whose open calls are to be taken over
 	cur     segment
 	queue   []segment
 	charged int // of depth, to the recording's state
@@ -313,6 +319,14 @@ type stream struct {
 func (e *Events) newStream() *stream {
 	e.orders++
 	return &stream{order: e.orders}
+}
+
+// inherit takes over the open calls of the thread's stream before. A thread
+// may get another one in the middle.
+func (s *stream) inherit() {
+	s.calls, s.depth = s.prev.calls, s.prev.depth
+	s.prev.calls, s.prev.depth = callStack{}, depthStack{}
+	s.prev = nil
 }
 
 // chunk queues a chunk.
@@ -332,6 +346,9 @@ func (e *Events) chunk(payload []byte) error {
 	s := p.streams[c.Stream]
 	if s == nil {
 		s = e.newStream()
+		if n, ok := p.current[c.TID]; ok {
+			s.prev = p.streams[n]
+		}
 		p.streams[c.Stream] = s
 		if err := e.rec.spend(streamCost); err != nil {
 			return err
@@ -419,7 +436,7 @@ func (e *Events) open(s *stream) {
 	s.live = false
 	for len(s.queue) > 0 {
 		prev := s.cur.task
-		if prev != nil && prev.TID != s.queue[0].task.TID && s.calls.dropResumed() > 0 {
+		if prev != nil && prev.TID != s.queue[0].task.TID && s.calls.unfinished() {
 			s.cur = segment{task: prev, end: true}
 			s.ticks, s.live = last, true
 			return
@@ -441,7 +458,7 @@ func (e *Events) open(s *stream) {
 		}
 		s.cursor.Reset(&Chunk{Words: s.cur.words, Base: s.cur.base}, last)
 		switch {
-		case s.cur.end && s.calls.dropResumed() > 0:
+		case s.cur.end && s.calls.unfinished():
 			s.ticks = max(last, s.cur.base)
 			s.cursor.last = s.ticks
 		case s.cur.mark != nil:

@@ -113,6 +113,25 @@ func (s *callStack) dropResumed() int {
 	return n
 }
 
+// lastSilent returns the call that was left last of those whose exit has not
+// been delivered, or nil. What was left later is forgotten.
+func (s *callStack) lastSilent() *leftCall {
+	if s.left == nil {
+		return nil
+	}
+	for n := len(s.left.calls); n > 0; n-- {
+		if c := &s.left.calls[n-1]; c.valid && c.silent {
+			return c
+		}
+		s.left.calls, s.left.keys = s.left.calls[:n-1], s.left.keys[:n-1]
+	}
+	return nil
+}
+
+// unfinished reports that there are calls whose exits have to be delivered at
+// the end.
+func (s *callStack) unfinished() bool { return s.dropResumed() > 0 || s.lastSilent() != nil }
+
 // shed gives up the outer half of a stack that is too deep.
 func (s *callStack) shed() {
 	if n := len(s.frames); n > maxFrames {
@@ -141,6 +160,7 @@ type leftCall struct {
 	caller int32  // site of its caller, or -1
 	ticks  uint64 // when it was over
 	valid  bool   // it has not come back
+	silent bool   // its exit has not been delivered
 }
 
 // leftSize is the memory of a call in leftCalls.
@@ -212,6 +232,36 @@ func (s *callStack) leave(rec *Recording, ticks uint64) (kept bool, evicted []le
 	return true, evicted
 }
 
+// nearby is how far a callee's stack pointer is below its caller's at most, in
+// units of 16 bytes, to look as if both were on the same stack.
+const nearby = 4096 / 16
+
+func near(caller, callee uint16) bool { return (caller-callee)&spMask <= nearby }
+
+// ends looks at the frames from low on, which an event at sp ends. It returns
+// where those begin that rather belong to another stack, and may go on: they,
+// or the event, are not near to what is below them.
+func (s *callStack) ends(low int, sp uint16, entry bool) int {
+	if low == len(s.frames) {
+		return low
+	}
+	if entry {
+		// Where the function was left for that is entered now, nothing is
+		// far away: it was called from the frame below, or instead of the
+		// outermost one.
+		if low > 0 && !near(s.frames[low-1].sp, sp) || low == 0 && !near(sp, s.frames[0].sp) {
+			return low
+		}
+		low++
+	}
+	for ; low < len(s.frames); low++ {
+		if low > 0 && !near(s.frames[low-1].sp, s.frames[low].sp) {
+			break
+		}
+	}
+	return low
+}
+
 // findLeft returns the place of the call that was left last and that an exit
 // of site at sp ends, or -1.
 func (s *callStack) findLeft(site int32, sp uint16) int {
@@ -253,7 +303,9 @@ func (s *callStack) revive(list []int) {
 	l := s.left
 	for k := len(list) - 1; k >= 0; k-- {
 		c := &l.calls[list[k]]
-		c.flags |= frameResumed
+		if !c.silent {
+			c.flags |= frameResumed
+		}
 		s.frames = append(s.frames, c.frame)
 		c.valid, l.keys[list[k]] = false, 0
 	}
@@ -263,6 +315,12 @@ func (s *callStack) revive(list []int) {
 // oftenLeft is how often a function is left without an exit until it is
 // believed to have none.
 const oftenLeft = 64
+
+// hasExits reports that a function is known to have an exit, or not yet known
+// to have none.
+func (rec *Recording) hasExits(site int32) bool {
+	return site >= 0 && (int(site) >= len(rec.left) || rec.left[site] == hasExit || rec.left[site] < oftenLeft)
+}
 
 // mayExit reports that a function which was left may yet have an exit.
 func (rec *Recording) mayExit(site int32) bool {

@@ -33,11 +33,19 @@ func (e *Events) graph(s *stream, site *siteEntry) {
 		e.step(s)
 		return
 	}
-	for s.calls.over(sp) {
-		if e.infer(s) {
+	if s.calls.over(sp) {
+		if !s.looked {
+			s.looked, s.low = true, s.calls.len()
+			for s.low > 0 && leaves(s.calls.frames[s.low-1].sp, sp) {
+				s.low--
+			}
+			s.other = s.calls.ends(s.low, sp, true)
+		}
+		if e.unwind(s) {
 			return
 		}
 	}
+	s.looked = false
 	ev.Kind, ev.Count = Entry, 0
 	ev.Site, ev.Addr, ev.IP = site.site, site.addr, site.ip
 	ev.Depth = s.calls.len()
@@ -59,6 +67,14 @@ func (e *Events) before(s *stream, site int32, sp uint16) bool {
 	c := &s.calls
 	if !s.looked {
 		s.looked, s.found = true, c.find(site, sp)
+		s.low, s.other = s.found+1, 0
+		if s.found < 0 {
+			s.low = c.len()
+			for c.lossy && s.low > 0 && leaves(c.frames[s.low-1].sp, sp) {
+				s.low--
+			}
+		}
+		s.other = c.ends(s.low, sp, false)
 	}
 	for s.found < 0 {
 		i := c.findLeft(site, sp)
@@ -69,12 +85,29 @@ func (e *Events) before(s *stream, site int32, sp uint16) bool {
 		if c.len() <= depth {
 			c.revive(list)
 			s.found = c.len() - 1
-		} else if e.infer(s) {
+			s.low = c.len()
+			break
+		}
+		// All above are on another stack.
+		s.low, s.other = depth, depth
+		if e.unwind(s) {
 			return true
 		}
 	}
-	for s.found >= 0 && s.found < c.len()-1 || s.found < 0 && c.lossy && c.over(sp) {
-		if e.infer(s) {
+	return e.unwind(s)
+}
+
+// unwind ends the calls above s.low without exits. It reports whether it has
+// delivered one: those from s.other on may go on, on their stack.
+func (e *Events) unwind(s *stream) bool {
+	for n := s.calls.len(); n > s.low; n-- {
+		if n > s.other && e.rec.hasExits(s.calls.top().site) {
+			s.calls.leave(e.rec, s.ticks)
+			if l := s.calls.left; s.calls.keeping {
+				c := &l.calls[len(l.calls)-1]
+				c.silent = c.flags&frameResumed == 0
+			}
+		} else if e.infer(s) {
 			return true
 		}
 	}
@@ -117,15 +150,16 @@ func (e *Events) leaf(s *stream) {
 		if err != nil {
 			return // it is met again
 		}
-		sp := uint16(s.cursor.SP)
-		if site.exit {
-			k := s.calls.find(int32(site.site.ID), sp)
-			s.looked, s.found = true, k
-			if k < 0 {
+		id, sp, n := int32(site.site.ID), uint16(s.cursor.SP), s.calls.len()
+		switch {
+		case site.exit && f.site == id && f.sp == sp:
+			inferred = false
+		case site.exit:
+			if k := s.calls.find(id, sp); k < 0 || s.calls.ends(k+1, sp, false) < n {
 				return
 			}
-			inferred = k < s.calls.len()-1
-		} else if !leaves(f.sp, sp) {
+		case !leaves(f.sp, sp) || n > 1 && leaves(s.calls.frames[n-2].sp, sp) || s.calls.ends(n-1, sp, true) < n:
+			// Where more calls are over, it is seen later whether they are.
 			return
 		}
 	}
@@ -135,10 +169,20 @@ func (e *Events) leaf(s *stream) {
 	ev.Duration = e.rec.NanosecondsOf(s.ticks - min(f.start, s.ticks))
 }
 
-// closing delivers the exits of the calls that are open when a thread ends.
+// closing delivers the exits of the calls that are open when a thread ends,
+// then those of calls on other stacks.
 func (e *Events) closing(s *stream) {
-	e.infer(s)
-	if s.calls.dropResumed() == 0 {
+	if s.calls.dropResumed() > 0 {
+		e.infer(s)
+	} else {
+		c := s.calls.lastSilent()
+		c.silent = false
+		e.exitOf(&c.frame, c.depth)
+		ev := &e.event
+		ev.Inferred, ev.Regs, ev.Stack = true, nil, nil
+		ev.Duration = e.rec.NanosecondsOf(c.ticks - min(c.start, c.ticks))
+	}
+	if !s.calls.unfinished() {
 		e.advance(s)
 	}
 }
