@@ -88,9 +88,6 @@ func readProfile(t *testing.T, file string) profile {
 // Each program runs as without nopal, and the profile has each call, whatever way it ended.
 func TestProfilePrograms(t *testing.T) {
 	for _, line := range slices.Concat(nesting, switching) {
-		if line == "nolibc" {
-			continue // see TestProfileWithoutThreads
-		}
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
 			argv := strings.Fields(line)
@@ -140,18 +137,24 @@ func TestProfileDurations(t *testing.T) {
 	}
 }
 
-// A program without a thread block that is known is not profiled, and is told so.
-func TestProfileWithoutThreads(t *testing.T) {
-	prog := fixture(t, "nolibc")
-	want := run(t, "", prog)
-	file := t.TempDir() + "/nopal.data"
-	o := nopal(t, "record", "-q", "--profile", "-o", file, "--", prog)
-	if o.status != want.status || o.stdout != want.stdout {
-		t.Errorf("%#x %q, untraced %#x %q", o.status, o.stdout, want.status, want.stdout)
+// Children that nobody follows run the code that their parent has, and count nothing.
+func TestProfileChildrenAlone(t *testing.T) {
+	for _, line := range []string{"forks 5", "forks-static 2", "forks-musl 2", "forkmid 30 5"} {
+		t.Run(line, func(t *testing.T) {
+			argv := strings.Fields(line)
+			argv[0] = fixture(t, argv[0])
+			_, file := recordSame(t, "", []string{"--profile", "--no-follow"}, argv...)
+			if p := readProfile(t, file); p.lost != 0 || len(p.pids) != 1 {
+				t.Errorf("%d processes, %d calls lost", len(p.pids), p.lost)
+			}
+		})
 	}
-	if !strings.Contains(o.stderr, "thread id") {
-		t.Errorf("stderr %q", o.stderr)
-	}
+}
+
+// A child that is forked in the middle of calls returns through exits whose entries are its parent's.
+func TestProfileForkInTheMiddle(t *testing.T) {
+	got, file := recordSame(t, "", []string{"--profile"}, fixture(t, "forkmid"), "30", "5")
+	sameCounts(t, readProfile(t, file).recording, truth(t, got.stdout))
 }
 
 // Attached in the middle, detached again: what runs at both ends does no harm, and nothing is left.

@@ -14,7 +14,7 @@ func labels() (base unsafe.Pointer, caller, callerUnknown, regsCaller, stackCall
 
 func exitLabels() (base unsafe.Pointer, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end uint64)
 
-func profileLabels() (base unsafe.Pointer, caller, count, ret, gen, pushed, end uint64)
+func profileLabels() (base unsafe.Pointer, caller, callerUnknown, count, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end uint64)
 
 func shadowLabels() (base unsafe.Pointer, known, unknown [6]uint64, end uint64)
 
@@ -45,9 +45,10 @@ func Load() (Blob, error) {
 	b.add(base, end, &ret, &retUnknown, &gen, &genUnknown, &pushed, &pushedUnknown, &b.ExitEnd)
 	b.Exit, b.ExitUnknown = Exits{ret, gen, pushed}, Exits{retUnknown, genUnknown, pushedUnknown}
 
-	p := &b.Profile
-	base, p.Caller, p.Count, p.Exit.Ret, p.Exit.Gen, p.Exit.Pushed, end = profileLabels()
-	b.add(base, end, &p.Caller, &p.Count, &p.Exit.Ret, &p.Exit.Gen, &p.Exit.Pushed)
+	p, u := &b.Profile, &b.ProfileUnknown
+	base, p.Caller, u.Caller, p.Count, p.Exit.Ret, u.Exit.Ret, p.Exit.Gen, u.Exit.Gen, p.Exit.Pushed, u.Exit.Pushed, end = profileLabels()
+	b.add(base, end, &p.Caller, &u.Caller, &p.Count, &p.Exit.Ret, &u.Exit.Ret, &p.Exit.Gen, &u.Exit.Gen, &p.Exit.Pushed, &u.Exit.Pushed)
+	u.Count = p.Count
 
 	base, known, unknown, end := shadowLabels()
 	var parts []*uint64

@@ -15,23 +15,24 @@ var ErrNotSupported = errors.New("recording is not supported on this architectur
 // Blob is the entry code: position-independent blocks that share one pool of
 // literals, and the offsets of their parts in bytes.
 type Blob struct {
-	Code          []byte
-	Caller        uint64 // ftrace_caller
-	CallerUnknown uint64 // the same while the tid's offset is unknown
-	RegsCaller    uint64 // ftrace_regs_caller
-	StackCaller   uint64 // the same with a stack record only
-	Reserve       uint64 // the code that both share: a place for a record
-	DLHook        uint64 // what the loader's debugger hook is sent to
-	Exit          Exits
-	ExitUnknown   Exits  // while the tid's offset is unknown
-	ExitEnd       uint64 // the block with these ends here
-	Shadow        Shadow
-	ShadowUnknown Shadow // while the tid's offset is unknown
-	Profile       Profile
-	Trigger       uint64 // for functions with a trigger
-	Nothing       uint64 // returns at once
-	Literals      uint64 // Literals begins here
-	Core          uint64 // the block with the trampolines above begins here
+	Code           []byte
+	Caller         uint64 // ftrace_caller
+	CallerUnknown  uint64 // the same while the tid's offset is unknown
+	RegsCaller     uint64 // ftrace_regs_caller
+	StackCaller    uint64 // the same with a stack record only
+	Reserve        uint64 // the code that both share: a place for a record
+	DLHook         uint64 // what the loader's debugger hook is sent to
+	Exit           Exits
+	ExitUnknown    Exits  // while the tid's offset is unknown
+	ExitEnd        uint64 // the block with these ends here
+	Shadow         Shadow
+	ShadowUnknown  Shadow // while the tid's offset is unknown
+	Profile        Profile
+	ProfileUnknown Profile // while the tid's offset is unknown
+	Trigger        uint64  // for functions with a trigger
+	Nothing        uint64  // returns at once
+	Literals       uint64  // Literals begins here
+	Core           uint64  // the block with the trampolines above begins here
 }
 
 // Exits are what the stubs of a function's exits branch to. All take the event's

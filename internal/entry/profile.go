@@ -13,7 +13,8 @@ type ProfileHeader struct {
 	LinksOff    uint64 // offset of the free list's links: uint32 per area
 	LookupOff   uint64 // offset of the lookup table
 	LookupShift uint64 // 32 - log2 of its length
-	_           [128 - 6*8]byte
+	Since       uint64 // when recording was last switched on again, counter
+	_           [128 - 7*8]byte
 	FreeHead    uint64 // tag << 32 | area, of those given back; area 0: none
 	_           [56]byte
 	Given       uint64 // areas given out for the first time
@@ -26,12 +27,13 @@ type ProfileHeader struct {
 // which a profile uses nothing else.
 type ProfileSlot struct {
 	_     [40]byte
-	Owner uint64 // thread id; ProfileClaimed is added while Top and Area are not filled in yet
+	Owner uint64 // ^ thread id; while Top and Area are being filled in, thread id | 1<<ProfileClaimedBit
 	Top   uint64 // address of the thread's innermost frame
 	Area  uint64
 }
 
-// What Owner may be besides a thread id, 0 for a slot that was never used among them.
+// What else Owner may be: 0 in a slot that was never used, ProfileTombstone in one whose
+// thread has ended.
 const (
 	ProfileClaimedBit = 32
 	ProfileTombstone  = 1 << 33

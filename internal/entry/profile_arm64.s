@@ -28,8 +28,10 @@
 // A handler that leaves by siglongjmp leaves frames, half ones too, that go in the same
 // way. It may interrupt the end of a call, whose counters then lack a part.
 //
-// A forked child. Its slots are wiped: no frame is found in the fast paths, which load
-// nothing through a slot's zero, and the slow paths see that Control.Ring is 0. If a
+// A forked child. Its slots are wiped, and so is the place of the thread id: no frame is
+// found in the fast paths, which load nothing through a slot's zero (the owner is the
+// complement of an id, so that it never is one), and the slow paths see that Control.Ring
+// is 0. If a
 // handler forks, the child returns into what was interrupted, with shared addresses in
 // registers: the exclusive pairs fail and are tried again, so the call that was just
 // being ended may be counted by both, at most that one.
@@ -101,22 +103,30 @@
 	STP.W (R29, R30), -16(RSP) \
 	MOVD  RSP, R29
 
-// func profileLabels() (base unsafe.Pointer, caller, count, ret, gen, pushed, end uint64)
-TEXT ·profileLabels(SB), NOSPLIT|NOFRAME, $0-56
+// func profileLabels() (base unsafe.Pointer, caller, callerUnknown, count, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end uint64)
+TEXT ·profileLabels(SB), NOSPLIT|NOFRAME, $0-88
 	ADR  start, R0
 	MOVD R0, base+0(FP)
 	ADR  caller, R0
 	MOVD R0, caller+8(FP)
+	ADR  callerUnknown, R0
+	MOVD R0, callerUnknown+16(FP)
 	ADR  count, R0
-	MOVD R0, count+16(FP)
+	MOVD R0, count+24(FP)
 	ADR  ret, R0
-	MOVD R0, ret+24(FP)
+	MOVD R0, ret+32(FP)
+	ADR  retUnknown, R0
+	MOVD R0, retUnknown+40(FP)
 	ADR  gen, R0
-	MOVD R0, gen+32(FP)
+	MOVD R0, gen+48(FP)
+	ADR  genUnknown, R0
+	MOVD R0, genUnknown+56(FP)
 	ADR  pushed, R0
-	MOVD R0, pushed+40(FP)
+	MOVD R0, pushed+64(FP)
+	ADR  pushedUnknown, R0
+	MOVD R0, pushedUnknown+72(FP)
 	ADR  end, R0
-	MOVD R0, end+48(FP)
+	MOVD R0, end+80(FP)
 	RET
 
 	PCALIGN $64
@@ -133,7 +143,7 @@ caller:
 	MOVWU (R10)(R13), R10
 	BFI  $const_SlotShift, R10, $const_SlotBits, R11
 	LDP  ProfileSlot_Owner(R11), (R12, R13)           // and top
-	EOR  R10, R12, R12
+	EON  R10, R12, R12
 	CBNZ R12, callerSlow
 	MOVD ProfileFrame_SP(R13), R15
 	SUB  R15, R29, R15
@@ -150,6 +160,10 @@ callerExit:
 	LDP  16(RSP), (R29, R30)
 	ADD  $32, RSP
 	RET  (R9)
+
+// An entry, and exits, as long as it is not known where the C library keeps the thread id.
+callerUnknown:
+	FRAME_RECORDS
 
 callerSlow:
 	STP.W (R0, R1), -80(RSP)
@@ -230,6 +244,9 @@ retExtreme:
 	MOVD R30, R17
 	B    extreme
 
+retUnknown:
+	SUB  $32, RSP, R15
+
 retSlow:
 	MOVD R30, R17
 	B    exitSlow
@@ -273,6 +290,13 @@ extremeMostAgain:
 
 extremeDone:
 	RET  (R17)
+
+pushedUnknown:
+	SUB  $16, RSP, R15
+	B    exitSlow
+
+genUnknown:
+	SUB  $32, RSP, R15
 
 // exitSlow: the frame is not on top, or a signal handler came in between, or the thread
 // is not at its home slot.
@@ -408,30 +432,38 @@ dropNext:
 	LDXP (R2), (R9, R3)
 	STXP (ZR, ZR), (R2), R4
 	CBNZ R4, dropNext
-	LDP  ProfileFrame_Ticks(R2), (R5, R6)
+	LDP  ProfileFrame_Ticks(R2), (R14, R6)            // and site
 	SUB  $const_ProfileFrameSize, R2, R13
 	MOVD R13, ProfileSlot_Top(R1)
 	SUB  $(const_ProfileDead+1), R3, R3
 	TBNZ $63, R3, dropNext                            // no call
 	MRS  CNTVCT_EL0, R10
-	SUB  R5, R10, R10
+	SUB  R14, R10, R2
 	MOVD R9, R5
-	MOVD R10, R2
-	BL   lookup                                       // clobbers R9-R12, R15
+	BL   lookup                                       // R9 = profile's header
 	CBZ  R16, dropNext
+	ADD  $ProfileTotals_Inferred, R16, R3
+	ADD_WORD($1, R3, R10, R11)
+	MOVD ProfileHeader_Since(R9), R10
+	SUB  R10, R14, R10
+	TBNZ $63, R10, dropUntimed
 	MOVD R5, R9
 	MOVD R2, R10
-	ADD  $ProfileTotals_Inferred, R16, R3
-	ADD_WORD($1, R3, R5, R11)
 	ADR  dropNext, R17
 	COUNT(extreme)
+	B    dropNext
+
+dropUntimed:
+	// Its end may have been when nothing was recorded.
+	ADD  $ProfileTotals_Untimed, R16, R3
+	ADD_WORD($1, R3, R10, R11)
 	B    dropNext
 
 dropDone:
 	RET  (R8)
 
 // lookup: R16 = the counters of the function whose site ends at R6, or 0.
-// In: R1 = slot. Clobbers R9-R12, R14, R15.
+// In: R1 = slot. Out too: R9 = the profile's header. Clobbers R10-R12, R15.
 lookup:
 	LOAD_LITERAL(Literals_Table, 9)
 	MOVD (Control_Stacks-const_ControlSize)(R9), R9
@@ -474,9 +506,14 @@ find:
 	LOAD_LITERAL(Literals_Table, 9)
 	LDP  -16(R9), (R11, R12)                          // offset of the tid, ring
 	CBZ  R12, findDone                                // forked child: not recorded
+	MOVD RingHeader_TraceOff(R12), R12
+	CBNZ R12, findDone                                // nothing is, and the offset is not true
 	MRS  TPIDR_EL0, R10
+	TBNZ $0, R11, findUnknown
 	CBZ  R10, findDone
 	MOVWU (R10)(R11), R10
+
+findHome:
 	UBFX $0, R10, $const_SlotBits, R2
 	MOVD $const_SlotProbes, R3
 
@@ -484,8 +521,9 @@ findNext:
 	ADD  R2<<const_SlotShift, R9, R1
 	MOVD ProfileSlot_Owner(R1), R4
 	CBZ  R4, findFree
-	EOR  R10, R4, R11
+	EON  R10, R4, R11
 	CBZ  R11, findDone
+	EOR  R10, R4, R11
 	EOR  $(1<<const_ProfileClaimedBit), R11, R11
 	CBZ  R11, findClaimed
 	CBNZ R5, 4(PC)
@@ -499,6 +537,21 @@ findNext:
 	MOVD $1, R6
 	MOVD $0, R1
 	RET  (R30)
+
+findUnknown:
+	// As long as it is not known where the thread id is: the process's. By the thread
+	// pointer in the slot nopal finds out.
+	ORR  $1, R10, R6
+	SUB  $const_ControlSize, R9, R10
+	MOVD Control_Owner(R10), R10
+	UBFX $0, R10, $const_SlotBits, R2
+	ADD  R2<<const_SlotShift, R9, R1
+	MOVD R6, Slot_Key(R1)
+	MOVD $1, R6
+	MOVW R6, Slot_Stream(R1)
+	MOVD $0, R6
+	MOVD $0, R1
+	B    findHome
 
 findFree:
 	CBNZ R5, 2(PC)
@@ -583,7 +636,8 @@ haveArea:
 	STLR R10, (R11)                                   // from here nopal counts it as the thread's
 	MOVD R5, R1
 	STP  (R8, R8), ProfileSlot_Top(R1)                // and area
-	STLR R10, (R6)
+	MVN  R10, R11
+	STLR R11, (R6)
 
 threadDone:
 	RET  (R17)

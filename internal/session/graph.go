@@ -100,12 +100,11 @@ func (t *target) setTrampolines(o *object) {
 	exits := b.Exit
 	switch {
 	case t.rec.o.Profile:
+		p := b.Profile
 		if !known {
-			// What looks at the calls around one has to know the thread: these are
-			// armed when it can.
-			break
+			p = b.ProfileUnknown
 		}
-		tr.Caller, tr.Count, exits = at(b.Profile.Caller), at(b.Profile.Count), b.Profile.Exit
+		tr.Caller, tr.Count, exits = at(p.Caller), at(p.Count), p.Exit
 	case t.rec.shadowed():
 		s := b.Shadow
 		if !known {

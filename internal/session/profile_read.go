@@ -35,6 +35,7 @@ type profileReading struct {
 	pause     time.Duration // between looks, when there are many threads
 	looked    time.Time
 	writeAt   time.Time
+	off       bool                      // nothing is recorded
 	until     uint64                    // when exits were disarmed; 0: they are not
 	owners    map[uint64]uint32         // thread ids by area
 	threads   map[uint32]bool           // told apart
@@ -66,6 +67,11 @@ func (t *target) lookProfile() error {
 		return nil
 	}
 	now := time.Now()
+	off := t.rec.off || atomic.LoadUint64(&t.ring.Header().TraceOff) != 0
+	if p.read.off && !off {
+		atomic.StoreUint64(&p.head.Since, entry.Counter())
+	}
+	p.read.off = off
 	every := t.rec.o.ProfileEvery
 	pause := cmp.Or(every, profileLook)
 	if atomic.LoadUint64(&p.head.Given) > p.head.Areas/8 && uint32(atomic.LoadUint64(&p.head.FreeHead)) == 0 {
@@ -105,9 +111,6 @@ func (t *target) closeProfile() error {
 	}
 	errs = append(errs, t.writeProfile())
 	t.rec.countProfile(p)
-	if t.tidOffset == entry.TidOffsetNone {
-		t.rec.warn("process %d: not profiled: its C library, if it has one, is none whose thread ids can be found", t.pid)
-	}
 	if n := atomic.LoadUint64(&p.head.Uncounted); n > 0 {
 		errs = append(errs, t.sink().Lost(0, 0, n))
 	}
