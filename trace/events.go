@@ -94,12 +94,10 @@ func (e *Events) Recording() *Recording { return e.rec }
 // Next returns the next event, which is valid until the next call. At the end
 // the error is io.EOF.
 func (e *Events) Next() (*Event, error) {
-	for len(e.heap) == 0 || e.heap[0].ticks >= e.limit {
-		if err := e.more(); err != nil {
-			return nil, err
-		}
+	s, err := e.first()
+	if err != nil {
+		return nil, err
 	}
-	s := e.heap[0]
 	ev := &e.event
 	ev.Ticks = s.ticks
 	ev.Time = e.rec.conv.ns(s.ticks)
@@ -109,9 +107,6 @@ func (e *Events) Next() (*Event, error) {
 	if s.cur.lost != 0 {
 		e.lost(s)
 		return ev, nil
-	}
-	if s.prev != nil {
-		s.inherit()
 	}
 	if s.cur.mark != nil {
 		e.mark(s)
@@ -141,6 +136,26 @@ func (e *Events) Next() (*Event, error) {
 	}
 	e.step(s)
 	return ev, nil
+}
+
+// first returns the stream of the next event.
+func (e *Events) first() (*stream, error) {
+	for {
+		for len(e.heap) == 0 || e.heap[0].ticks >= e.limit {
+			if err := e.more(); err != nil {
+				return nil, err
+			}
+		}
+		s := e.heap[0]
+		if s.prev != nil {
+			s.inherit()
+		}
+		if !s.cur.end || s.calls.unfinished() {
+			return s, nil
+		}
+		// Another stream has taken over what was open.
+		e.advance(s)
+	}
 }
 
 // step goes on to the next event of the first stream of the heap.
@@ -310,6 +325,7 @@ type stream struct {
 	found   int     // the call whose exit it is, or -1
 	low     int     // those from here on are over
 	other   int     // those from here on look as if on another stack
+	passed  bool    // another stream of the thread takes over
 	prev    *stream // an earlier one of the thread, whose open calls are to be taken over
 	cur     segment
 	queue   []segment
@@ -347,7 +363,9 @@ func (e *Events) chunk(payload []byte) error {
 	if s == nil {
 		s = e.newStream()
 		if n, ok := p.current[c.TID]; ok {
-			s.prev = p.streams[n]
+			if s.prev = p.streams[n]; s.prev != nil {
+				s.prev.passed = true
+			}
 		}
 		p.streams[c.Stream] = s
 		if err := e.rec.spend(streamCost); err != nil {

@@ -319,7 +319,12 @@ const oftenLeft = 64
 // hasExits reports that a function is known to have an exit, or not yet known
 // to have none.
 func (rec *Recording) hasExits(site int32) bool {
-	return site >= 0 && (int(site) >= len(rec.left) || rec.left[site] == hasExit || rec.left[site] < oftenLeft)
+	return rec.exitSeen(site) || site >= 0 && (int(site) >= len(rec.left) || rec.left[site] < oftenLeft)
+}
+
+// exitSeen reports that a function has had an exit.
+func (rec *Recording) exitSeen(site int32) bool {
+	return site >= 0 && int(site) < len(rec.left) && rec.left[site] == hasExit
 }
 
 // mayExit reports that a function which was left may yet have an exit.

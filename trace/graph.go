@@ -141,7 +141,7 @@ func (e *Events) exitOf(f *frame, depth int) {
 // leaf looks whether the event that s has come to is the exit of the call
 // that was delivered last, or proves it.
 func (e *Events) leaf(s *stream) {
-	if s.cur.lost != 0 || s.cur.mark != nil {
+	if s.cur.lost != 0 || s.passed {
 		return
 	}
 	f, inferred := s.calls.top(), true

@@ -127,3 +127,52 @@ func TestGraph(t *testing.T) {
 		t.Errorf("call of func0 %+v, want %+v", got, want)
 	}
 }
+
+// TestStreams: a thread gets another stream in the middle of its calls.
+func TestStreams(t *testing.T) {
+	var file bytes.Buffer
+	w := beginGraph(t, &file)
+	check(t,
+		w.WriteChunk(Chunk{Proc: 1, Stream: 1, TID: 100, Words: bytesOf(
+			EventWord(funcIndex(0), 0x1000, 10), EventWord(funcIndex(1), 0xf00, 20))}),
+		w.WriteChunk(Chunk{Proc: 1, Stream: 2, TID: 100, Words: bytesOf(
+			EventWord(funcIndex(2), 0xe00, 30), EventWord(exitIndex(2), 0xe00, 40),
+			EventWord(exitIndex(1), 0xf00, 50), EventWord(exitIndex(0), 0x1000, 60))}),
+		w.WriteExit(Exit{1, 100, 0, 70}), w.WriteExit(Exit{1, 0, 0, 80}), w.Close(0, ""))
+	want := []callEvent{
+		{Entry, "func0", 10, 0, 0, false, false, false},
+		{Entry, "func1", 20, 1, 0, false, false, false},
+		{Entry, "func2", 30, 2, 160, true, false, false},
+		{FuncExit, "func2", 40, 2, 160, true, false, false},
+		{FuncExit, "func1", 50, 1, 480, false, false, false},
+		{FuncExit, "func0", 60, 0, 800, false, false, false},
+	}
+	if got := graphEvents(t, file.Bytes()); !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
+	}
+	got, err := Balances(&file)
+	check(t, err)
+	if len(got) != 1 || got[0].Paired != 3 || got[0].Inferred != 0 || got[0].NoEntry != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestBalances counts each way that calls end.
+func TestBalances(t *testing.T) {
+	var file bytes.Buffer
+	w := beginGraph(t, &file)
+	check(t, w.WriteChunk(Chunk{Proc: 1, TID: 100, Lost: 3, Words: bytesOf(
+		EventWord(exitIndex(9), 0x2000, 5),
+		EventWord(funcIndex(0), 0x1000, 10),
+		EventWord(funcIndex(1), 0xf00, 20), EventWord(exitIndex(1), 0xf00, 20),
+		EventWord(funcIndex(1), 0xf00, 30), EventWord(funcIndex(2), 0xe00, 30), // by an exception
+		EventWord(exitIndex(0), 0x1000, 40))}), w.Close(0, ""))
+	got, err := Balances(&file)
+	check(t, err)
+	for i := range got {
+		got[i].Task = nil
+	}
+	if want := []Balance{{Paired: 2, Inferred: 2, NoEntry: 1, Missing: 1, Lost: 3}}; !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

@@ -80,7 +80,7 @@ const (
 	I64                // 8 bytes, two's complement
 	String             // u32 length, bytes
 	List               // u32 count, then the fields of Of, count times
-	Words              // the rest of the payload: event words of 8 bytes
+	Words              // the rest of the payload: event words of 8 bytes, or encoded ones
 )
 
 func (k Kind) String() string {
@@ -166,12 +166,12 @@ var specs = [maxType]Spec{
 	}},
 	TypeChunk: {"CHUNK", "Events of one thread, as the thread wrote them.", []Field{
 		{Name: "proc", Kind: U32, Doc: "process"},
-		{Name: "stream", Kind: U32, Doc: "the thread's number within the process; its chunks are in order"},
+		{Name: "stream", Kind: U32, Doc: "a number within the process; chunks of one are in order. A thread may have several, one after the other"},
 		{Name: "tid", Kind: U32, Doc: "thread id"},
-		{Name: "flags", Kind: U32, Doc: "0"},
+		{Name: "flags", Kind: U32, Doc: "bit 0: the words are encoded"},
 		{Name: "base", Kind: U64, Doc: "ticks; the bits above 25 hold for the first word"},
 		{Name: "lost", Kind: U64, Doc: "events of this stream that were lost immediately before"},
-		{Name: "words", Kind: Words, Doc: "event words"},
+		{Name: "words", Kind: Words, Doc: "event words, or the encoding of them"},
 	}},
 	TypeRound: {"ROUND", "Every event before `ticks` is in a block before this one, save those that were just being written.", []Field{
 		{Name: "ticks", Kind: U64, Doc: "the watermark"},
@@ -212,7 +212,7 @@ var specs = [maxType]Spec{
 				{Name: "count", Kind: U64, Doc: "calls"}}}}},
 	}},
 	TypeMark: {"MARK", "Something that happened in the course of the recording.", []Field{
-		{Name: "proc", Kind: U32, Doc: "process"},
+		{Name: "proc", Kind: U32, Doc: "process, 0 for none in particular"},
 		{Name: "tid", Kind: U32, Doc: "thread id, 0 for none in particular"},
 		{Name: "ticks", Kind: U64, Doc: "when"},
 		{Name: "text", Kind: String, Doc: "what"},

@@ -141,6 +141,15 @@ func (v *validator) refers(b Block) error {
 		proc = b.Proc
 	case *Lost:
 		proc = b.Proc
+	case *Profile:
+		proc = b.Proc
+		for i := range b.Funcs {
+			if !v.images[b.Funcs[i].Image] {
+				return fmt.Errorf("image %d has not been introduced", b.Funcs[i].Image)
+			}
+		}
+	case *Mark:
+		proc, hasProc = b.Proc, b.Proc != 0
 	case *Exit:
 		proc = b.Proc
 	case *Funcs:
