@@ -32,6 +32,7 @@ A recording of entries and exits (record --graph) is shown as a tree of calls wi
 tracer does: f() { ... } with the duration at its end, and f(); for a call that made no other. A separator shows where the events of
 another thread begin. Durations above 10 us are marked with +, above 100 us with !, above 1 ms with #, above 10 ms with *, above
 100 ms with @, and above 1 s with $. An exit that was not recorded and follows from a later event says so: /* f, inferred */.
+Where a program switches stacks (coroutines), a call may be taken for over and end later: /* f, not over before */.
 --flat writes a line for each event instead. A recording of entries alone is shown as a line for each call, indented by depth.
 
 Filters: -F shows the functions that match and all that they call, -N leaves out those that match and all that they call, -D counts
@@ -46,7 +47,8 @@ With --format=jsonl each event is a JSON object on a line of its own:
   {"type":"exit", as above ,"duration":ns}
   {"type":"lost","count":n,"tid":n}
   {"type":"mark","text":"…"}
-with "inferred":true in an exit that was not recorded, and "regs" and "stack" in an entry where they were. FORMAT.md describes them.`,
+with "inferred":true in an exit that was not recorded, "resumed":true in one whose call had an inferred exit before, and "regs" and
+"stack" in an entry where they were recorded. FORMAT.md describes them.`,
 		Example: `  nopal replay
   nopal replay -t 1ms                           what takes longer than 1 ms, and who called it
   nopal replay -F 'http_*' -D 3 --tid 1234      requests of one thread, three levels deep

@@ -90,6 +90,9 @@ func (v *jsonView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	if ev.Inferred {
 		dst = append(dst, `,"inferred":true`...)
 	}
+	if ev.Resumed {
+		dst = append(dst, `,"resumed":true`...)
+	}
 	return append(dst, "}\n"...)
 }
 

@@ -152,6 +152,8 @@ func exitNote(ev *trace.Event) string {
 		return "inferred"
 	case ev.Duration < 0:
 		return "entry not recorded"
+	case ev.Resumed:
+		return "not over before"
 	}
 	return ""
 }

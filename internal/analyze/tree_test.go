@@ -378,3 +378,17 @@ func FuzzGraphNames(f *testing.F) {
 		}
 	})
 }
+
+// TestResumed: an exit after an inferred one of the same call says so.
+func TestResumed(t *testing.T) {
+	n := newNames(&Selection{})
+	s := &trace.Site{Object: &trace.Object{}, Func: &trace.Func{Name: "f"}}
+	ev := &trace.Event{Kind: trace.FuncExit, Task: &trace.Task{Program: &trace.Program{}}, Site: s, Duration: 5, Resumed: true}
+	v := treeView{textView: newTextView(n, false)}
+	if got := string(v.exit(nil, n.site(s), ev)); !strings.HasSuffix(got, "} /* f, not over before */\n") {
+		t.Errorf("text %q", got)
+	}
+	if got := string(newJSONView(n).exit(nil, n.site(s), ev)); !strings.HasSuffix(got, `,"duration":5,"resumed":true}`+"\n") {
+		t.Errorf("JSON %q", got)
+	}
+}
