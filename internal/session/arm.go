@@ -192,10 +192,6 @@ func (t *target) prepareStopped(ctx context.Context, objects []*object) error {
 	if err := t.islands(objects, t.mmapStopped(ctx)); err != nil {
 		return err
 	}
-	for _, o := range objects {
-		// Those of its functions that were left out from the start are in no journal.
-		o.again = false
-	}
 	return t.writeSites(objects, standing, standing)
 }
 

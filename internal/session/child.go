@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"slices"
 
 	"nopal/internal/arch/arm64"
 	"nopal/internal/entry"
@@ -30,6 +31,7 @@ func (t *target) child(p *tracee.Process) *target {
 	for k, o := range t.objects {
 		inherited := *o
 		inherited.written = false
+		inherited.noted = slices.Clone(o.noted)
 		inherited.traced = traced[o.traced]
 		inherited.traced.Names = &inherited
 		c.objects[k] = &inherited

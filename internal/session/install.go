@@ -270,16 +270,17 @@ func (t *target) findTid() uint64 {
 	return entry.TidOffsetNone
 }
 
-// journal notes the sites of o before they are changed.
+// journal notes the sites of objects before they are changed, once: an object may be
+// unmapped and come back to where it was.
 func (t *target) journal(objects []*object) error {
 	var entries []ring.JournalEntry
 	for _, o := range objects {
-		if o.again {
-			continue
+		if o.noted == nil {
+			o.noted = make([]bool, len(o.traced.Records))
 		}
 		for i := range o.traced.Records {
 			r := &o.traced.Records[i]
-			if !o.traced.Wants(r) || r.Prepared() {
+			if !o.traced.Wants(r) || r.Prepared() || o.noted[i] {
 				continue
 			}
 			entries = append(entries, ring.JournalEntry{Addr: r.Addr, Old: [2]uint32{arm64.Nop, arm64.Nop}})
@@ -288,7 +289,17 @@ func (t *target) journal(objects []*object) error {
 			}
 		}
 	}
-	return t.ring.AddJournal(entries)
+	if err := t.ring.AddJournal(entries); err != nil {
+		return err
+	}
+	for _, o := range objects {
+		for i := range o.traced.Records {
+			if r := &o.traced.Records[i]; o.traced.Wants(r) && !r.Prepared() {
+				o.noted[i] = true
+			}
+		}
+	}
+	return nil
 }
 
 // prepare works out what is to be written at the objects' sites, and notes it in the

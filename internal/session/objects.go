@@ -23,9 +23,9 @@ type object struct {
 	islandSize uint64 // bytes
 	stubs      uint64 // bytes of the stubs of its exits, behind the entry code
 	traced     *ftrace.Object
-	wanted     int  // sites that an ops wanted when it was found
-	written    bool // its range stands in the recording
-	again      bool // it was mapped here before, and is in the journal
+	wanted     int    // sites that an ops wanted when it was found
+	written    bool   // its range stands in the recording
+	noted      []bool // which of the records are in the journal
 }
 
 // key tells objects apart: one file may be mapped at several places.

@@ -116,7 +116,7 @@ func (t *target) plan() ([]*object, error) {
 		}
 		if f := t.former[o.key()]; f != nil && f.im == o.im && f.bias == o.bias && f.end == o.end {
 			// Back where it was, where its trampolines and code positions still are.
-			o.index, o.exitIndex, o.island, o.islandSize, o.written, o.again = f.index, f.exitIndex, f.island, f.islandSize, f.written, true
+			o.index, o.exitIndex, o.island, o.islandSize, o.written, o.noted = f.index, f.exitIndex, f.island, f.islandSize, f.written, f.noted
 		}
 		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records(), PrepareAll: t.rec.o.PrepareAll}
 		o.wanted = t.table.Add(o.traced)
