@@ -203,7 +203,6 @@ func (c *Calls) chunk(ch *Chunk) error {
 		s.calls, s.active = callStack{}, nil
 	}
 	s.task = task
-	s.calls.lossy = s.calls.lossy || ch.Lost != 0
 	thread := streamKey{ch.Proc, ch.TID}
 	if prev := c.current[thread]; prev != nil && prev != s && s.calls.len() == 0 {
 		// A thread may get another stream in the middle.
@@ -212,6 +211,11 @@ func (c *Calls) chunk(ch *Chunk) error {
 	}
 	c.current[thread] = s
 	c.batch.Task, c.batch.Lost = task, ch.Lost
+	if ch.Lost != 0 {
+		for _, l := range s.calls.lose() {
+			c.deliverLeft(&l)
+		}
+	}
 	return c.begin(s, p.layout, ch)
 }
 

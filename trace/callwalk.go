@@ -159,7 +159,10 @@ func (c *Calls) runPlanes() (bool, error) {
 			}
 			active[activeOf(f.site)]--
 			frames = frames[:n]
-			s.calls.keeping, s.calls.lossy = false, false
+			if n < s.calls.suspect {
+				s.calls.suspect = n
+			}
+			s.calls.keeping = false
 			continue
 		}
 		var d *callDef
@@ -272,7 +275,7 @@ func (c *Calls) runPlanes() (bool, error) {
 				}
 				call.Node = d.node
 			}
-			s.calls.keeping, s.calls.lossy = false, false
+			s.calls.keeping = false
 			continue
 		}
 		open++
@@ -466,7 +469,7 @@ func (c *Calls) exitEvent(s *callStream, site int32, sp uint16, ticks uint64) {
 		s.calls.revive(list)
 		k = s.calls.len() - 1
 	}
-	for k >= 0 && s.calls.len() > k+1 || k < 0 && s.calls.lossy && s.calls.over(sp) {
+	for k >= 0 && s.calls.len() > k+1 || k < 0 && s.calls.suspect > 0 && s.calls.over(sp) {
 		c.leave(s, ticks)
 	}
 	if k < 0 {

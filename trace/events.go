@@ -191,7 +191,7 @@ func (e *Events) bare(k EventKind) {
 // lost delivers the count of lost events that stands before s's next event.
 func (e *Events) lost(s *stream) {
 	e.bare(LostCount)
-	s.calls.lossy = true
+	s.calls.lose()
 	e.event.Count, s.cur.lost = s.cur.lost, 0
 	if s.cursor.idle() {
 		e.advance(s)

@@ -39,7 +39,7 @@ type callStack struct {
 	frames  []frame
 	serial  uint32
 	credit  int // how much may be searched in vain
-	lossy   bool
+	suspect int // as many of the outermost frames may have ended among lost events
 	keeping bool // the event that is looked at has ended a call that was kept
 	left    *leftCalls
 }
@@ -99,7 +99,31 @@ func (s *callStack) push(f frame) {
 // pop takes away the innermost frame, whose exit was seen.
 func (s *callStack) pop() {
 	s.frames = s.frames[:len(s.frames)-1]
-	s.keeping, s.lossy = false, false
+	s.suspect = min(s.suspect, len(s.frames))
+	s.keeping = false
+}
+
+// lose notes that events were lost. What was open may have ended among them,
+// and what was left cannot be told from what was entered among them: both are
+// not taken for the entries of exits that come, where there is a choice. Calls
+// whose exits have not been delivered stay. It returns what is forgotten.
+func (s *callStack) lose() []leftCall {
+	s.suspect = len(s.frames)
+	if s.left == nil {
+		return nil
+	}
+	l, n := s.left, 0
+	l.evicted = l.evicted[:0]
+	for i := range l.calls {
+		if c := &l.calls[i]; c.silent {
+			l.calls[n], l.keys[n] = *c, l.keys[i]
+			n++
+		} else {
+			l.evicted = append(l.evicted, *c)
+		}
+	}
+	l.calls, l.keys = l.calls[:n], l.keys[:n]
+	return l.evicted
 }
 
 // dropResumed takes away the innermost frames whose exits have been inferred
@@ -136,6 +160,7 @@ func (s *callStack) unfinished() bool { return s.dropResumed() > 0 || s.lastSile
 func (s *callStack) shed() {
 	if n := len(s.frames); n > maxFrames {
 		s.frames = s.frames[:copy(s.frames, s.frames[n/2:])]
+		s.suspect = min(s.suspect, len(s.frames))
 	}
 }
 
@@ -216,6 +241,10 @@ func (s *callStack) leave(rec *Recording, ticks uint64) (kept bool, evicted []le
 	// What has never had an exit, but often been left, has none. It need be
 	// remembered only as the caller of something that has.
 	if !rec.mayExit(f.site) && !s.keeping {
+		return false, nil
+	}
+	if n < s.suspect {
+		s.suspect = n
 		return false, nil
 	}
 	s.keeping = true

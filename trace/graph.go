@@ -70,7 +70,7 @@ func (e *Events) before(s *stream, site int32, sp uint16) bool {
 		s.low, s.other = s.found+1, 0
 		if s.found < 0 {
 			s.low = c.len()
-			for c.lossy && s.low > 0 && leaves(c.frames[s.low-1].sp, sp) {
+			for c.suspect > 0 && s.low > 0 && leaves(c.frames[s.low-1].sp, sp) {
 				s.low--
 			}
 		}
@@ -101,7 +101,7 @@ func (e *Events) before(s *stream, site int32, sp uint16) bool {
 // delivered one: those from s.other on may go on, on their stack.
 func (e *Events) unwind(s *stream) bool {
 	for n := s.calls.len(); n > s.low; n-- {
-		if n > s.other && e.rec.hasExits(s.calls.top().site) {
+		if n > s.other && n > s.calls.suspect && e.rec.hasExits(s.calls.top().site) {
 			s.calls.leave(e.rec, s.ticks)
 			if l := s.calls.left; s.calls.keeping {
 				c := &l.calls[len(l.calls)-1]

@@ -327,3 +327,61 @@ func TestCoroutines(t *testing.T) {
 		}
 	}
 }
+
+// TestLosses: whatever is lost in between, each call that is entered is left
+// once, and no exit is told twice.
+func TestLosses(t *testing.T) {
+	for seed := range uint64(20) {
+		m := newMachine(seed)
+		for range 20_000 {
+			m.step()
+		}
+		m.finish()
+		var file bytes.Buffer
+		w := beginGraph(t, &file)
+		entries, exits := 0, 0
+		lost := uint64(0)
+		for words := m.words; len(words) > 0; {
+			n := min(len(words), 8*(1+m.rnd.IntN(500)))
+			check(t, w.WriteChunk(Chunk{Proc: 1, TID: 100, Base: 1 << 30, Lost: lost, Words: words[:n]}))
+			for i := 0; i < n; i += 8 {
+				if binary.LittleEndian.Uint64(words[i:])>>indexShift >= uint64(exitIndex(0)-2) {
+					exits++
+				} else {
+					entries++
+				}
+			}
+			words = words[n:]
+			if lost = 0; m.rnd.IntN(3) == 0 {
+				n := min(len(words)/8, m.rnd.IntN(400))
+				words, lost = words[8*n:], uint64(n)
+			}
+		}
+		check(t, w.WriteExit(Exit{1, 100, 0, m.time}), w.Close(0, ""))
+		opened, closed, orphans, recorded := 0, 0, 0, 0
+		for _, e := range graphEvents(t, file.Bytes()) {
+			switch {
+			case e.kind == LostCount:
+			case e.kind == Entry:
+				opened++
+			case e.duration < 0:
+				orphans++
+				recorded++
+			case e.resumed:
+				t.Fatalf("seed %d: %+v", seed, e)
+			default:
+				closed++
+				if !e.inferred {
+					recorded++
+				}
+			}
+		}
+		if opened != entries || closed != entries || recorded != exits {
+			t.Errorf("seed %d: %d calls are entered and %d left, want %d; %d exits, want %d", seed, opened, closed, entries, recorded, exits)
+		}
+		calls, _, _ := readCalls(t, file.Bytes())
+		if len(calls) != entries+orphans {
+			t.Errorf("seed %d: %d calls, want %d and %d exits without entries", seed, len(calls), entries, orphans)
+		}
+	}
+}
