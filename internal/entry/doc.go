@@ -39,7 +39,7 @@ type Blob struct {
 // code position in x16.
 type Exits struct {
 	Ret    uint64 // for a plain RET, which it executes
-	Gen    uint64 // returns to x17
+	Gen    uint64 // goes on at x17
 	Pushed uint64 // the same, with 16 bytes on the stack
 }
 

@@ -60,14 +60,14 @@ retSlow:
 // Any other exit. In: x16, x17 = where the stub goes on. Keeps x17.
 gen:
 	EXIT(32, genSlow)
-	RET  (R17)
+	JMP  (R17)
 
 	PCALIGN $64
 
 // As gen, from a stub that has pushed 16 bytes.
 pushed:
 	EXIT(16, pushedSlow)
-	RET  (R17)
+	JMP  (R17)
 
 pushedSlow:
 	ORR  $1, R16                                      // below the position: sp is 16 lower
@@ -104,7 +104,7 @@ slowDone:
 	MOVD 80(RSP), R17
 	LDP.P 96(RSP), (R0, R1)
 	LDP.P 16(RSP), (R29, R30)
-	RET  (R17)
+	LEAVE_EXIT
 
 	PCALIGN $64
 

@@ -23,11 +23,13 @@ const (
 // no frame records any more.
 const exitInsns = 2
 
+// leaveInsns is how many instructions LEAVE_EXIT is.
+const leaveInsns = 4
+
 // Branches out of trampolines: back to the function, and to another trampoline.
 const (
-	retX9  = 0xd65f0120
-	retX17 = 0xd65f0220
-	brX17  = 0xd61f0220
+	retX9 = 0xd65f0120
+	brX17 = 0xd61f0220
 )
 
 // FrameAt returns what holds at the instruction at offset off of the two
@@ -36,8 +38,13 @@ const (
 func (b Blob) FrameAt(off uint64) Frame {
 	if off >= b.Exit.Ret && off < b.ExitEnd {
 		// The slow path pushes a record of the caller first, and drops it last.
-		if off < b.ExitUnknown.Gen+8 || b.insn(off) == retX17 {
+		if off < b.ExitUnknown.Gen+8 {
 			return FrameLeaf
+		}
+		for at := off; at < off+leaveInsns*4 && at < b.ExitEnd; at += 4 {
+			if b.insn(at) == brX17 {
+				return FrameLeaf
+			}
 		}
 		return FrameRecords
 	}

@@ -13,7 +13,7 @@ type ProfileHeader struct {
 	LinksOff    uint64 // offset of the free list's links: uint32 per area
 	LookupOff   uint64 // offset of the lookup table
 	LookupShift uint64 // 32 - log2 of its length
-	Since       uint64 // when recording was last switched on again, counter
+	Since       uint64 // when functions were last armed: ends before that may not have been seen
 	_           [128 - 7*8]byte
 	FreeHead    uint64 // tag << 32 | area, of those given back; area 0: none
 	_           [56]byte

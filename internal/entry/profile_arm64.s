@@ -256,14 +256,14 @@ retSlow:
 // Any other exit. In: x16, x17 = where the stub goes on.
 gen:
 	END_CALL(32, exitSlow, extreme)
-	RET  (R17)
+	JMP  (R17)
 
 	PCALIGN $64
 
 // As gen, from a stub that has pushed 16 bytes.
 pushed:
 	END_CALL(16, exitSlow, extreme)
-	RET  (R17)
+	JMP  (R17)
 
 // extreme: as COUNT leaves it, for the shortest or longest duration so far.
 extreme:
@@ -289,7 +289,7 @@ extremeMostAgain:
 	CBNZ R13, extremeMostAgain
 
 extremeDone:
-	RET  (R17)
+	LEAVE_EXIT
 
 pushedUnknown:
 	SUB  $16, RSP, R15
@@ -380,7 +380,7 @@ exitDone:
 	MOVD 80(RSP), R17
 	LDP.P 96(RSP), (R0, R1)
 	LDP.P 16(RSP), (R29, R30)
-	RET  (R17)
+	LEAVE_EXIT
 
 exitExtreme:
 	ADR  exitDone, R17

@@ -30,3 +30,13 @@
 	BFI  $(const_WordSPShift-4), R9, $16, R16         \
 	BFXIL $0, R15, $const_TimeBits, R16               \
 	MOVD R16, (R14)(R12.UXTW<<3)
+
+// LEAVE_EXIT goes on where x17 says: at the function's caller, if that is what x30 is,
+// or in the stub. A return is a RET, which the processor has foreseen and which may go
+// to a place without a landing pad; to the stub, which nobody has called, it is a
+// branch. Clobbers x9.
+#define LEAVE_EXIT \
+	EOR  R30, R17, R9 \
+	CBNZ R9, 2(PC)    \
+	RET  (R30)        \
+	JMP  (R17)

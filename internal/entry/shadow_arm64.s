@@ -255,13 +255,13 @@ gen:
 
 genPop:
 	POP
-	RET  (R17)
+	JMP  (R17)
 
 genOther:
 	WRITTEN(genPop, genSlow)
 	POP
 	EXIT(32, genEvent)
-	RET  (R17)
+	JMP  (R17)
 
 	PCALIGN $64
 
@@ -271,13 +271,13 @@ pushed:
 
 pushedPop:
 	POP
-	RET  (R17)
+	JMP  (R17)
 
 pushedOther:
 	WRITTEN(pushedPop, pushedSlow)
 	POP
 	EXIT(16, pushedEvent)
-	RET  (R17)
+	JMP  (R17)
 
 pushedEvent:
 	ORR  $1, R16                                      // below the position: sp is 16 lower
@@ -342,7 +342,7 @@ exitDone:
 	LDP  112(RSP), (R24, R17)
 	LDP.P 128(RSP), (R0, R1)
 	LDP.P 16(RSP), (R29, R30)
-	RET  (R17)
+	LEAVE_EXIT
 
 // enterSlow saves what an exit's slow path changes. R20 = sp as in the frame, R22 =
 // code position.
