@@ -228,3 +228,28 @@ func BenchmarkGraphEvents(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkWriter is what a drainer has to do for events that come in pages,
+// and what encoding them takes besides.
+func BenchmarkWriter(b *testing.B) {
+	p := newProg(1, 300, 0.1)
+	p.time = 1 << TimeBits
+	var words []byte
+	for len(words) < 8*508*1000 {
+		if w := p.step(); w != 0 {
+			words = binary.LittleEndian.AppendUint64(words, w)
+		}
+	}
+	w := beginGraph(b, io.Discard)
+	start, n := cpuTime(b, 0), 0
+	for i := uint64(1); b.Loop(); i++ {
+		for at := 0; at < len(words); at += 8 * 508 {
+			check(b, w.WriteChunk(Chunk{Proc: 1, TID: 100, Base: i << TimeBits, Words: words[at:min(len(words), at+8*508)]}))
+		}
+		check(b, w.WriteRound(i<<TimeBits))
+		n += len(words) / 8
+	}
+	check(b, w.Flush())
+	b.ReportMetric(float64(n)/cpuTime(b, start).Seconds()/1e6, "Mevents/cpu-s")
+	b.ReportMetric(float64(w.Stats().Bytes)/float64(n), "bytes/event")
+}

@@ -38,8 +38,8 @@ const maxFrames = 1 << 22
 type callStack struct {
 	frames  []frame
 	serial  uint32
-	credit  int // how much may be searched in vain
-	suspect int // as many of the outermost frames may have ended among lost events
+	credit  int  // how much may be searched in vain
+	suspect int  // as many of the outermost frames may have ended among lost events
 	keeping bool // the event that is looked at has ended a call that was kept
 	left    *leftCalls
 }
