@@ -105,7 +105,7 @@ func (t *target) setTrampolines(o *object) {
 			p = b.ProfileUnknown
 		}
 		tr.Caller, tr.Count, exits = at(p.Caller), at(p.Count), p.Exit
-	case t.rec.shadowed():
+	case t.rec.shadowed() && t.shadow != 0: // else ctl has asked for it, and was told why not
 		s := b.Shadow
 		if !known {
 			s = b.ShadowUnknown
