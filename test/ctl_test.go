@@ -3,10 +3,12 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,10 +59,21 @@ func startRecorder(t *testing.T, pid string, options ...string) *recorder {
 	t.Helper()
 	r := &recorder{target: pid, file: t.TempDir() + "/nopal.data"}
 	r.process = start(t, append([]string{nopalBin(t), "record", "-p", pid, "-o", r.file}, options...)...)
-	eventually(t, "a recording that answers", func() bool {
-		return nopal(t, "ctl", "-p", pid, "status").ok()
-	})
+	answers(t, pid)
 	return r
+}
+
+// answers waits until a recording can be controlled.
+func answers(t *testing.T, target string) {
+	t.Helper()
+	pid, err := strconv.Atoi(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a recording that answers", func() bool {
+		_, err := session.Control(context.Background(), pid, session.ControlRequest{Action: session.ActionStatus})
+		return err == nil
+	})
 }
 
 // ctl controls the recording.
@@ -69,13 +82,23 @@ func (r *recorder) ctl(t *testing.T, args ...string) string {
 	return nopalOK(t, append([]string{"ctl", "-p", r.target}, args...)...).stdout
 }
 
-func (r *recorder) status(t *testing.T) session.RecordingStatus {
+// ask does the same without another process, which takes a second on a busy machine.
+func (r *recorder) ask(t *testing.T, action session.Action, globs ...string) session.ControlReply {
 	t.Helper()
-	var s session.RecordingStatus
-	if err := json.Unmarshal([]byte(r.ctl(t, "status", "--format=json")), &s); err != nil {
+	pid, err := strconv.Atoi(r.target)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	reply, err := session.Control(context.Background(), pid, session.ControlRequest{Action: action, Globs: globs})
+	if err != nil {
+		t.Fatalf("%s %v: %v", action, globs, err)
+	}
+	return reply
+}
+
+func (r *recorder) status(t *testing.T) session.RecordingStatus {
+	t.Helper()
+	return *r.ask(t, session.ActionStatus).Status
 }
 
 // stop ends the recording through its socket.
@@ -97,7 +120,10 @@ func TestCtlStatusAndStop(t *testing.T) {
 	p := startSteps(t)
 	r := startRecorder(t, p.pid(), "-F", "s*", "--overwrite")
 	p.do(t, 100)
-	s := r.status(t)
+	var s session.RecordingStatus
+	if err := json.Unmarshal([]byte(r.ctl(t, "status", "--format=json")), &s); err != nil {
+		t.Fatal(err)
+	}
 	if s.Nopal != r.Process.Pid || !s.Tracing || s.Lost != 0 || s.Output != r.file || time.Since(s.Started) > time.Hour ||
 		len(s.Filters) != 1 || len(s.Processes) != 1 || strings.Join(s.Modes, " ") != "overwrite" {
 		t.Errorf("status is %+v", s)
@@ -153,12 +179,12 @@ func TestCtlOnOff(t *testing.T) {
 			for range 3 {
 				p.do(t, 10)
 				want += 10
-				r.ctl(t, "off")
+				r.ask(t, session.ActionOff)
 				if s := r.status(t); s.Tracing || s.Processes[0].Armed != 0 {
 					t.Errorf("switched off: %+v", s)
 				}
 				p.do(t, 1000)
-				r.ctl(t, "on")
+				r.ask(t, session.ActionOn)
 				if s := r.status(t); !s.Tracing || s.Processes[0].Armed != all {
 					t.Errorf("switched on: %+v", s)
 				}
@@ -176,6 +202,24 @@ func TestCtlOnOff(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a trigger, or --trace off, has switched off is switched on by ctl.
+func TestCtlOnAfterTrigger(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "--trace", "off", "-F", "s*")
+	p.do(t, 10)
+	if r.status(t).Tracing {
+		t.Error("begun with --trace off it is on")
+	}
+	r.ctl(t, "on")
+	if !r.status(t).Tracing {
+		t.Error("switched on it is off")
+	}
+	p.do(t, 5)
+	r.stop(t)
+	rounds(t, r.file, 5)
+	p.finish(t)
 }
 
 // marks are what a recording says that was done to it.
@@ -211,12 +255,12 @@ func TestCtlArm(t *testing.T) {
 			p := startSteps(t)
 			r := startRecorder(t, p.pid(), options...)
 			if options[0] != "-F" {
-				r.ctl(t, "disarm", "[!s]*", "s[12]")
+				r.ask(t, session.ActionDisarm, "[!s]*", "s[12]")
 			}
 			p.do(t, 10)
-			r.ctl(t, "arm", "s1")
+			r.ask(t, session.ActionArm, "s1")
 			p.do(t, 10)
-			r.ctl(t, "disarm", "s3")
+			r.ask(t, session.ActionDisarm, "s3")
 			p.do(t, 10)
 			r.ctl(t, "arm", "s2", "steps:s[3-9]")
 			p.do(t, 10)
@@ -303,7 +347,7 @@ func TestCtlOfUser(t *testing.T) {
 	p := startAs(t, uid, env, prog)
 	p.waitFor(t, "ready")
 	rec := startAs(t, uid, env, bin, "record", "-p", p.pid(), "-o", runtime+"/nopal.data")
-	eventually(t, "a recording that root finds", func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
+	answers(t, p.pid())
 	if o := startAs(t, uid, env, bin, "ctl", "-p", p.pid(), "status").wait(t); !o.ok() {
 		t.Errorf("the user is refused: %s", o.stderr)
 	}
@@ -337,7 +381,7 @@ func TestCtlOfCommand(t *testing.T) {
 	shell := childOf(t, rec.pid())
 	child := childOf(t, shell)
 	p := &steps{process: rec}
-	eventually(t, "a recording of the child", func() bool { return nopal(t, "ctl", "-p", child, "status").ok() })
+	answers(t, child)
 	p.do(t, 10)
 	nopalOK(t, "ctl", "-p", shell, "status")
 	nopalOK(t, "ctl", "-p", child, "stop")

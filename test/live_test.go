@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // liveCalls finds the number of calls of a function in the last table of live's output.
@@ -32,7 +33,7 @@ func liveCalls(t *testing.T, text, name string) int {
 func TestLiveOfProcess(t *testing.T) {
 	p := startSteps(t)
 	live := start(t, nopalBin(t), "live", "-p", p.pid(), "--interval", "200ms", "-s", "calls", "-F", "s*")
-	eventually(t, "a recording that answers", func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
+	answers(t, p.pid())
 	p.do(t, 100)
 	eventually(t, "a table with 100 rounds", func() bool { return liveCalls(t, live.out.String(), "s3") == 400 })
 	if out := live.out.String(); liveCalls(t, out, "s1") != 100 || liveCalls(t, out, "s2") != 200 {
@@ -49,6 +50,20 @@ func TestLiveOfProcess(t *testing.T) {
 		t.Errorf("two tables: status %#x\n%s%s", o.status, o.stdout, o.stderr)
 	}
 	clean(t, p.pid())
+	p.finish(t)
+}
+
+// Who has had enough before it has begun leaves nothing behind either.
+func TestAttachBrokenOff(t *testing.T) {
+	p := startSteps(t)
+	for i := range 16 {
+		live := start(t, nopalBin(t), "live", "-p", p.pid())
+		time.Sleep(time.Duration(20*i) * time.Millisecond)
+		live.signal(t, syscall.SIGTERM)
+		live.wait(t)
+		clean(t, p.pid())
+	}
+	p.do(t, 1)
 	p.finish(t)
 }
 
@@ -123,7 +138,7 @@ func TestLiveOnTerminal(t *testing.T) {
 			if raw := termios(t, term.master); raw == before {
 				t.Error("the terminal is not raw")
 			}
-			eventually(t, "a recording that answers", func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
+			answers(t, p.pid())
 			p.do(t, 3)
 			term.waitShown(t, "21 calls")
 			if end == "SIGTERM" {

@@ -83,7 +83,7 @@ func (s *session) endControl(message string, err error) {
 func (s *session) recordingStatus() RecordingStatus {
 	stats := s.rec.w.Stats()
 	status := RecordingStatus{
-		Nopal: os.Getpid(), Started: s.rec.started, Output: s.rec.o.Output, Modes: s.modes(), Tracing: !s.rec.off,
+		Nopal: os.Getpid(), Started: s.rec.started, Output: s.rec.o.Output, Modes: s.modes(), Tracing: s.tracing(),
 		Filters: []string{}, Events: stats.Events, Lost: stats.Lost, Bytes: stats.Bytes,
 		Processes: []ProcessStatus{},
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"nopal/internal/ftrace"
@@ -17,7 +18,7 @@ func (s *session) steer(ctx context.Context, r ControlRequest) (string, error) {
 	var err error
 	switch r.Action {
 	case ActionOn, ActionOff:
-		if s.rec.off == (r.Action == ActionOff) {
+		if r.Action == ActionOn && s.tracing() || r.Action == ActionOff && s.rec.off {
 			return fmt.Sprintf("tracing is %s already", r.Action), nil
 		}
 		message, err = fmt.Sprintf("tracing switched %s", r.Action), s.setTracing(r.Action == ActionOn)
@@ -37,6 +38,16 @@ func (s *session) steer(ctx context.Context, r ControlRequest) (string, error) {
 		note = fmt.Sprintf("%s; failed: %v", message, err)
 	}
 	return message, errors.Join(err, s.mark(note))
+}
+
+// tracing reports whether nothing is switched off, by ctl or by a trigger.
+func (s *session) tracing() bool {
+	for _, t := range s.targets {
+		if t.installed && atomic.LoadUint64(&t.ring.Header().TraceOff) != 0 {
+			return false
+		}
+	}
+	return !s.rec.off
 }
 
 func (s *session) override(ctx context.Context, globs []string, action Action) (string, error) {

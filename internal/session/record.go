@@ -209,13 +209,12 @@ func (s *session) giveUp(ctx context.Context, t *target, why error) error {
 	errs := []error{why}
 	if t.ring != nil {
 		t.leave()
-		err := t.p.Stop(ctx)
-		if err == nil {
-			r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
-			_, err = r.finish(ctx, t.p)
-		}
-		errs = append(errs, err, t.closeRing())
 	}
+	err := t.p.Stop(ctx)
+	if err == nil {
+		err = t.takeBack(ctx)
+	}
+	errs = append(errs, err, t.closeRing())
 	errs = append(errs, t.p.Detach(ctx))
 	for i := 1; i < len(errs); i++ {
 		if errs[i] != nil && notThere(errs[i]) {
@@ -223,4 +222,18 @@ func (s *session) giveUp(ctx context.Context, t *target, why error) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// takeBack removes from the stopped target what an installation has got to, also in a
+// step that was broken off: what that one has made is known only from the target itself.
+func (t *target) takeBack(ctx context.Context) error {
+	state, found, err := findState(t.pid, t.mem)
+	if t.ring != nil {
+		state, found, err = t.ring.State(t.ringAddr), true, nil
+	}
+	if err == nil && found {
+		r := &remover{pid: t.pid, mem: t.mem, state: state}
+		_, err = r.finish(ctx, t.p)
+	}
+	return errors.Join(err, closeFDs(ctx, t.p))
 }
