@@ -44,6 +44,7 @@
 #include "textflag.h"
 #include "go_asm.h"
 #include "literal_arm64.h"
+#include "record_arm64.h"
 
 // ADD_WORD adds n to the word at a. Clobbers v, s.
 #define ADD_WORD(n, a, v, s) \
@@ -96,12 +97,6 @@
 	SUB  R15, R10, R10                                \
 	ADD  R14, R16, R16                                \
 	COUNT(extreme)
-
-#define FRAME_RECORDS \
-	STP.W (R29, R9), -16(RSP)  \
-	MOVD  RSP, R29             \
-	STP.W (R29, R30), -16(RSP) \
-	MOVD  RSP, R29
 
 // func profileLabels() (base unsafe.Pointer, caller, callerUnknown, count, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end uint64)
 TEXT ·profileLabels(SB), NOSPLIT|NOFRAME, $0-88
