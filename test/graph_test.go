@@ -5,7 +5,6 @@ package test
 import (
 	"encoding/json"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -105,115 +104,6 @@ func TestGraphForkInTheMiddle(t *testing.T) {
 		t.Errorf("%d processes, %d exits of down\n%s", len(r.pids), r.ends.exits[who{"down", 0}], got.stdout)
 	}
 }
-
-// walkFib checks that events are those of fib(n) at a depth and returns the rest.
-func walkFib(t *testing.T, all []event, n, depth int) []event {
-	if t.Failed() {
-		return nil
-	}
-	if len(all) == 0 || all[0].Type != "entry" || all[0].Name != "fib" || all[0].Depth != depth {
-		t.Errorf("fib(%d) at depth %d does not begin with its entry: %+v", n, depth, first(all))
-		return nil
-	}
-	all = all[1:]
-	if n >= 2 {
-		all = walkFib(t, all, n-1, depth+1)
-		all = walkFib(t, all, n-2, depth+1)
-	}
-	if t.Failed() {
-		return nil
-	}
-	if len(all) == 0 || all[0].Type != "exit" || all[0].Name != "fib" || all[0].Depth != depth || all[0].Inferred {
-		t.Errorf("fib(%d) at depth %d does not end with its exit: %+v", n, depth, first(all))
-		return nil
-	}
-	return all[1:]
-}
-
-func first(all []event) any {
-	if len(all) == 0 {
-		return "nothing"
-	}
-	return all[0]
-}
-
-// The tree of fib(20), node by node: 21,891 calls.
-func TestGraphFibTree(t *testing.T) {
-	for _, prog := range []string{"fib", "fib-clang", "fib-o0"} {
-		_, file := recordSame(t, "", roomyGraph, fixture(t, prog), "20")
-		r := replay(t, file, func(e event) bool { return e.Name == "fib" })
-		if len(r.all) != 2*21891 {
-			t.Errorf("%s: %d entries and exits of fib, want %d", prog, len(r.all), 2*21891)
-		}
-		if rest := walkFib(t, r.all, 20, r.all[0].Depth); len(rest) > 0 {
-			t.Errorf("%s: %d events after the end", prog, len(rest))
-		}
-	}
-}
-
-// A random tree with tail calls and longjmp, as the program wrote it down itself.
-func TestGraphTree(t *testing.T) {
-	for _, prog := range []string{"tree", "tree-o0", "tree-os", "tree-o3", "tree-clang"} {
-		t.Run(prog, func(t *testing.T) {
-			t.Parallel()
-			got, file := recordSame(t, "", roomyGraph, fixture(t, prog), "3000")
-			trees := make(map[int]*strings.Builder)
-			left := 0
-			replay(t, file, func(e event) bool {
-				letter, ok := strings.CutPrefix(e.Name, "t_")
-				if !ok {
-					return false
-				}
-				b := trees[e.TID]
-				if b == nil {
-					b = new(strings.Builder)
-					trees[e.TID] = b
-				}
-				if e.Type == "entry" {
-					b.WriteString(letter + "(")
-				} else {
-					b.WriteString(")")
-					if e.Inferred {
-						left++
-					}
-				}
-				return false
-			})
-			found := 0
-			for line := range strings.Lines(got.stdout) {
-				f := strings.Fields(line)
-				if f[0] != "~tree" {
-					continue
-				}
-				found++
-				tid, err := strconv.Atoi(f[1])
-				if err != nil {
-					t.Fatal(err)
-				}
-				var is string
-				if trees[tid] != nil {
-					is = trees[tid].String()
-				}
-				if is != f[2] {
-					at := 0
-					for at < len(is) && at < len(f[2]) && is[at] == f[2][at] {
-						at++
-					}
-					t.Errorf("thread %d: the tree differs at %d of %d: ...%s, want ...%s", tid, at, len(f[2]),
-						around(is, at), around(f[2], at))
-				}
-			}
-			if found != 3 {
-				t.Errorf("%d trees", found)
-			}
-			if left == 0 {
-				t.Error("longjmp left no call: the program does not test what it should")
-			}
-		})
-	}
-}
-
-func around(s string, at int) string { return s[max(0, at-20):min(len(s), at+20)] }
 
 // Exits and the rest of what records: registers and stacks at the entries.
 func TestGraphRegsStack(t *testing.T) {
