@@ -137,6 +137,79 @@ func TestProfileDurations(t *testing.T) {
 	}
 }
 
+// Each moment of a thread is one function's own, whatever interrupts it.
+func TestProfileSums(t *testing.T) {
+	for _, line := range []string{"fib", "fib-bti", "sigprof 100000", "exceptions"} {
+		t.Run(line, func(t *testing.T) {
+			argv := strings.Fields(line)
+			argv[0] = fixture(t, argv[0])
+			_, file := recordSame(t, "", []string{"--profile"}, argv...)
+			p := readProfile(t, file)
+			for w, main := range p.funcs {
+				if w.name != "main" {
+					continue
+				}
+				var sum uint64
+				for other, f := range p.funcs {
+					if other.tid == w.tid {
+						sum += f.Self
+					}
+				}
+				if off := max(sum, main.Total) - min(sum, main.Total); off > main.Total/50 {
+					t.Errorf("own times are %d, main took %d", sum, main.Total)
+				}
+				return
+			}
+			t.Error("no main")
+		})
+	}
+}
+
+// Calls deeper than there is room for are counted, and cost no more than a bounded time each.
+func TestProfileDeep(t *testing.T) {
+	got, file := recordSame(t, "", []string{"--profile"}, fixture(t, "deep"), "100000", "3")
+	p := readProfile(t, file)
+	sameCounts(t, p.recording, truth(t, got.stdout))
+	for w, f := range p.funcs {
+		if w.name != "down" {
+			continue
+		}
+		timed := uint64(0)
+		for _, n := range f.Hist {
+			timed += n
+		}
+		if timed < 3*1000 || timed == f.Calls {
+			t.Errorf("%d of %d calls of down have a duration", timed, f.Calls)
+		}
+	}
+}
+
+// Switched off and on again while it runs: what was open meanwhile has no false duration.
+func TestProfileSwitched(t *testing.T) {
+	p := startReady(t, fixture(t, "busy"), "2")
+	file := t.TempDir() + "/nopal.data"
+	rec := start(t, nopalBin(t), "record", "-q", "--profile", "-o", file, "-p", p.pid())
+	eventually(t, "a recording of "+p.pid(), func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
+	time.Sleep(200 * time.Millisecond)
+	nopalOK(t, "ctl", "-p", p.pid(), "off")
+	time.Sleep(1500 * time.Millisecond)
+	nopalOK(t, "ctl", "-p", p.pid(), "on")
+	time.Sleep(200 * time.Millisecond)
+	rec.signal(t, syscall.SIGINT)
+	if o := rec.wait(t); !o.ok() {
+		t.Fatalf("%#x %s", o.status, o.stderr)
+	}
+	got := readProfile(t, file)
+	if len(got.funcs) == 0 {
+		t.Error("no profile")
+	}
+	for w, f := range got.funcs {
+		if ms := got.milliseconds(f.Max); ms > 1400 && w.name != "main" && w.name != "run" {
+			t.Errorf("%v: a call took %g ms, so long as nothing was recorded", w, ms)
+		}
+	}
+}
+
 // Children that nobody follows run the code that their parent has, and count nothing.
 func TestProfileChildrenAlone(t *testing.T) {
 	for _, line := range []string{"forks 5", "forks-static 2", "forks-musl 2", "forkmid 30 5"} {

@@ -25,6 +25,10 @@
 // its site's address, with the time until this was seen. What finds no room is counted
 // without time, and an exit that finds no frame does nothing.
 //
+// While recording is switched off by a trigger (RingHeader.TraceOff), calls that were
+// begun before still end, by the slow path; none begins. What else keeps exits from being
+// seen, nopal ends itself: it makes the frames dead (target.profileResumes).
+//
 // A handler that leaves by siglongjmp leaves frames, half ones too, that go in the same
 // way. It may interrupt the end of a call, whose counters then lack a part.
 //
@@ -405,8 +409,11 @@ overHalf:
 overFar:
 	EOR  $const_ProfileDead, R3, R3
 	CBNZ R3, overHalf
+	ADD  $const_ProfileFrameSize, R2, R5
+	EOR  R7, R5, R5
 	MOVD ProfileSlot_Top(R1), R3
 	EOR  R2, R3, R3
+	CBZ  R5, 2(PC)
 	CBNZ R3, overHalf
 	MOVD R2, R7
 	B    overHalf
@@ -493,7 +500,7 @@ lookupFound:
 
 // find: R1 = the calling thread's slot, or 0. Then R5 = a free one, or 0, and if there
 // is none, R6 says whether the call is to be counted as uncounted.
-// Out too: R9 = table, R10 = tid. Clobbers R1-R6, R11, R12.
+// Out too: R9 = table, R10 = tid, R12 = RingHeader.TraceOff. Clobbers R1-R6, R11.
 find:
 	MOVD $0, R1
 	MOVD $0, R5
@@ -502,7 +509,9 @@ find:
 	LDP  -16(R9), (R11, R12)                          // offset of the tid, ring
 	CBZ  R12, findDone                                // forked child: not recorded
 	MOVD RingHeader_TraceOff(R12), R12
-	CBNZ R12, findDone                                // nothing is, and the offset is not true
+	CBZ  R12, 3(PC)
+	SUB  $const_ControlSize, R9, R11
+	MOVD Control_TidReal(R11), R11
 	MRS  TPIDR_EL0, R10
 	TBNZ $0, R11, findUnknown
 	CBZ  R10, findDone
@@ -563,13 +572,14 @@ findClaimed:
 findDone:
 	RET  (R30)
 
-// thread is find, and gives a new thread a slot and an area.
+// thread is find for an entry: it finds none while nothing is recorded, and gives a new thread a slot and an area.
 // R0 is kept. Clobbers R1-R17.
 thread:
 	MOVD R30, R17
 
 threadAgain:
 	BL   find
+	CBNZ R12, threadNone
 	CBNZ R1, threadDone
 	CBZ  R5, threadUncounted
 	MOVD (Control_Stacks-const_ControlSize)(R9), R16

@@ -22,7 +22,9 @@ func (s *session) setTracing(on bool) error {
 	for _, t := range s.targets {
 		t.table.SetOff(!on)
 		if on {
-			errs = append(errs, t.setTraceOff(false))
+			errs = append(errs, t.setTraceOff(false), t.profileResumes())
+		} else {
+			t.profileEnds()
 		}
 		errs = append(errs, t.rearm(on))
 	}
@@ -125,6 +127,9 @@ func (t *target) rearm(on bool) error {
 	}
 	if err := t.updateShadow(); err != nil && !notThere(err) {
 		return err
+	}
+	if on {
+		t.profileArms()
 	}
 	text := &ftrace.LiveBatch{Memory: t.text()}
 	var errs []error

@@ -35,7 +35,6 @@ type profileReading struct {
 	pause     time.Duration // between looks, when there are many threads
 	looked    time.Time
 	writeAt   time.Time
-	off       bool                      // nothing is recorded
 	until     uint64                    // when exits were disarmed; 0: they are not
 	owners    map[uint64]uint32         // thread ids by area
 	threads   map[uint32]bool           // told apart
@@ -67,11 +66,6 @@ func (t *target) lookProfile() error {
 		return nil
 	}
 	now := time.Now()
-	off := t.rec.off || atomic.LoadUint64(&t.ring.Header().TraceOff) != 0
-	if p.read.off && !off {
-		atomic.StoreUint64(&p.head.Since, entry.Counter())
-	}
-	p.read.off = off
 	every := t.rec.o.ProfileEvery
 	pause := cmp.Or(every, profileLook)
 	if atomic.LoadUint64(&p.head.Given) > p.head.Areas/8 && uint32(atomic.LoadUint64(&p.head.FreeHead)) == 0 {
@@ -123,6 +117,59 @@ func (t *target) profileEnds() {
 	if t.profile != nil && t.profile.read.until == 0 {
 		t.profile.read.until = entry.Counter()
 	}
+}
+
+// profileArms says that functions are armed that were not: they may have been left
+// unseen.
+func (t *target) profileArms() {
+	if t.profile != nil && t.profile.head != nil {
+		atomic.StoreUint64(&t.profile.head.Since, entry.Counter())
+	}
+}
+
+// profileResumes ends the calls that were open when it was said that exits are not seen
+// any more, before they are again: an exit would take such a frame for its own.
+func (t *target) profileResumes() error {
+	p := t.profile
+	if p == nil || p.head == nil || p.read.until == 0 {
+		return nil
+	}
+	for area, tid := range p.areas() {
+		mem, err := sys.MapSharedFile(int(p.file.Fd()), int64(p.areaOff(area)), entry.ProfileFrameBytes)
+		if err != nil {
+			return fmt.Errorf("map profile of thread %d: %w", tid, err)
+		}
+		frames := profileFrames(mem)
+		open := p.read.frames
+		clear(open)
+		for i := 1; i < len(frames); i++ {
+			f := &frames[i]
+			old := *f
+			if sp := atomic.LoadUint64(&f.SP); sp > entry.ProfileDead && atomic.CompareAndSwapUint64(&f.SP, sp, entry.ProfileDead) {
+				for j, word := range []uint64{old.Child, sp, old.Ticks, old.Site} {
+					binary.LittleEndian.PutUint64(open[i*entry.ProfileFrameSize+8*j:], word)
+				}
+			}
+		}
+		label := p.label(tid)
+		p.openCalls(open, p.read.until, p.endedOf(label))
+		p.read.changed[label] = true
+		if err := sys.Unmap(mem); err != nil {
+			return fmt.Errorf("unmap profile of thread %d: %w", tid, err)
+		}
+	}
+	p.read.until = 0
+	return nil
+}
+
+// endedOf is the sum of what a thread has counted in areas that are given back.
+func (p *profile) endedOf(label uint32) threadCounts {
+	sum := p.read.ended[label]
+	if sum == nil {
+		sum = threadCounts{}
+		p.read.ended[label] = sum
+	}
+	return sum
 }
 
 // areas yields the areas that threads have, with the ids of these.
@@ -269,11 +316,7 @@ func (p *profile) fold(area, until uint64) (tid uint32, err error) {
 	label := p.label(tid)
 	p.read.changed[label] = true
 	delete(p.read.owners, area)
-	sum := p.read.ended[label]
-	if sum == nil {
-		sum = threadCounts{}
-		p.read.ended[label] = sum
-	}
+	sum := p.endedOf(label)
 	if err := p.collect(area, sum); err != nil {
 		return tid, err
 	}

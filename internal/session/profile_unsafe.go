@@ -26,4 +26,9 @@ const (
 	slotOwner     = uint64(unsafe.Offsetof(entry.ProfileSlot{}.Owner))
 )
 
+// profileFrames are the frames that mem is.
+func profileFrames(mem []byte) []entry.ProfileFrame {
+	return unsafe.Slice((*entry.ProfileFrame)(unsafe.Pointer(&mem[0])), len(mem)/entry.ProfileFrameSize)
+}
+
 const sizeofLookup = uint64(unsafe.Sizeof(entry.ProfileLookup{}))
