@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/klauspost/compress/huff0"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -17,15 +18,16 @@ type exitRange struct {
 
 // encoder encodes chunks.
 type encoder struct {
-	zstd  *zstd.Encoder
-	plane [numPlanes][]byte
-	stack []openCall
-	table defTable
-	exits []exitRange // ascending
-	index int64       // of the last definition
-	exit  int64       // likewise
-	plain bool
-	out   []byte // for who uses it
+	zstd    *zstd.Encoder
+	huffman huff0.Scratch
+	plane   [numPlanes][]byte
+	stack   []openCall
+	table   defTable
+	exits   []exitRange // ascending
+	index   int64       // of the last definition
+	exit    int64       // likewise
+	plain   bool
+	out     []byte // for who uses it
 }
 
 // openCall is a function that has been entered: the word of its exit without
@@ -61,7 +63,11 @@ func (e *encoder) encode(dst, words []byte, base, events uint64, exits []exitRan
 	dst = append(dst, make([]byte, 8*numPlanes)...)
 	for i, p := range e.plane {
 		n := len(dst)
-		if len(p) >= minEncoded {
+		switch {
+		case len(p) < minEncoded:
+		case i == planeTimes:
+			dst = appendHuffman(dst, p, &e.huffman)
+		default:
 			dst = e.zstd.EncodeAll(p, dst)
 		}
 		if len(dst)-n >= len(p) || len(p) < minEncoded {

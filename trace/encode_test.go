@@ -2,6 +2,8 @@ package trace
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -27,6 +29,7 @@ func TestEncoding(t *testing.T) {
 	e, err := newEncoder()
 	check(t, err)
 	var d wordDecoder
+	base := uint64(1 << 30)
 	for _, c := range []struct {
 		name     string
 		unproven float64
@@ -43,6 +46,16 @@ func TestEncoding(t *testing.T) {
 			t.Logf("%s: %d events, %.2f bytes an event; %d tokens, %d times, %d definitions", c.name, n, float64(len(enc))/float64(n),
 				len(e.plane[planeTokens]), len(e.plane[planeTimes]), len(e.plane[planeDefs]))
 		}
+	}
+	// Times that are all the same, and such that do not compress.
+	for _, mask := range []uint64{0, 127} {
+		var words []byte
+		for i, rnd := 0, rand.New(rand.NewPCG(1, 1)); i < 60000; i++ {
+			base += 3 + rnd.Uint64()&mask
+			words = binary.LittleEndian.AppendUint64(words, EventWord(funcIndex(0), 0x100, base))
+		}
+		enc := roundTrip(t, e, &d, words, 0)
+		t.Logf("times of %d: %.3f bytes an event", mask+1, float64(len(enc))/60000)
 	}
 	// Words of all kinds.
 	words := bytesOf(0, EventWord(funcIndex(1), 0x100, 5), ControlWord(WordTime, 7), ControlWord(WordPad, 3), 1, 2,
