@@ -4,10 +4,13 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"nopal/trace"
 )
 
 // A snapshot is a complete recording of what has happened up to it, and the recording goes on.
@@ -60,6 +63,83 @@ func TestSnapshotOfFullRing(t *testing.T) {
 	if want := uint64(p.total * 7); got.events+got.lost != want || got.events < 10000 {
 		t.Errorf("%d events + %d lost, want %d", got.events, got.lost, want)
 	}
+	p.finish(t)
+}
+
+// Snapshots of threads at full speed disturb nothing: at the end every call is recorded or counted as lost.
+func TestSnapshotsUnderLoad(t *testing.T) {
+	for _, options := range [][]string{nil, {"--graph"}} {
+		t.Run(fmt.Sprint(options), func(t *testing.T) {
+			file := t.TempDir() + "/nopal.data"
+			rec := start(t, append(append([]string{nopalBin(t), "record", "--overwrite", "--buffer", "1m", "-o", file}, options...), "--", fixture(t, "busy"), "4")...)
+			rec.waitFor(t, "ready")
+			busy := childOf(t, rec.pid())
+			answers(t, busy)
+			var last uint64
+			for i := range 2 {
+				snapshot := fmt.Sprintf("%s.%d", file, i)
+				nopalOK(t, "ctl", "-p", busy, "snapshot", "-o", snapshot)
+				got := count(t, snapshot)
+				if got.events == 0 || got.events+got.lost < last {
+					t.Errorf("snapshot %d: %d events + %d lost after %d", i, got.events, got.lost, last)
+				}
+				last = got.events + got.lost
+			}
+			o := rec.finish(t)
+			busyRight(t, o)
+			got := count(t, file)
+			want := uint64(0)
+			for _, n := range truth(t, o.stdout) {
+				want += n
+			}
+			// Exits are events too; a thread's own function and main are calls that the program does not count.
+			low, high := want, want+10
+			if len(options) > 0 {
+				got.events = allEvents(t, file)
+				low, high = 2*low, 2*high
+			}
+			if sum := got.events + got.lost; sum < low || sum > high {
+				t.Errorf("%d events + %d lost, want %d to %d", got.events, got.lost, low, high)
+			}
+		})
+	}
+}
+
+// allEvents is how many entries and exits a recording says that it has.
+func allEvents(t *testing.T, file string) uint64 {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := trace.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		b, err := r.Next()
+		if err != nil {
+			t.Fatalf("no END: %v", err)
+		}
+		if end, ok := b.(*trace.End); ok {
+			return end.Events
+		}
+	}
+}
+
+// A trigger takes a snapshot with what led to it.
+func TestSnapshotByTrigger(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "--overwrite", "--graph", "-T", "s2:snapshot:1")
+	p.do(t, 10)
+	eventually(t, "a snapshot", func() bool { return strings.Contains(r.errs.String(), "snapshot written to "+r.file+".snapshot-1") })
+	if got := count(t, r.file+".snapshot-1"); got.calls[who{"s1", 0}] == 0 || got.calls[who{"s2", 0}] == 0 {
+		t.Errorf("calls: %v", got.calls)
+	}
+	p.do(t, 10)
+	r.stop(t)
+	rounds(t, r.file, 20)
 	p.finish(t)
 }
 
