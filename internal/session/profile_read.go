@@ -66,7 +66,7 @@ func (t *target) lookProfile() error {
 		return nil
 	}
 	now := time.Now()
-	every := t.rec.o.ProfileEvery
+	every := t.rec.o.ProfileEvery / 2 // what is shown then is at most as old
 	pause := cmp.Or(every, profileLook)
 	if atomic.LoadUint64(&p.head.Given) > p.head.Areas/8 && uint32(atomic.LoadUint64(&p.head.FreeHead)) == 0 {
 		pause = min(pause, p.read.pause) // threads may be coming and going
