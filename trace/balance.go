@@ -58,6 +58,7 @@ func Balances(r io.Reader) ([]Balance, error) {
 				inferred[key{b.Task, call.Site}]++
 			default:
 				l.Paired++
+				c.rec.exited(call.Site)
 			}
 		}
 	}

@@ -68,13 +68,16 @@ type callStream struct {
 	calls   callStack
 	task    *Task
 	last    uint64   // ticks of the last event
-	active  []uint32 // open calls, by site; see activeOf
+	active  []uint32 // open calls, by site, and exitBit; see activeOf
 	charged int
 }
 
 // activeOf is the place of a site in callStream.active. Unknown sites share
 // the first one.
 func activeOf(site int32) int { return int(max(site, -1)) + 1 }
+
+// exitBit in callStream.active says that there was an exit of the site.
+const exitBit = 1 << 31
 
 // batchCalls is how many calls a batch has, or hardly more. That many stay in
 // the processor's cache until they are used.

@@ -157,7 +157,8 @@ func (c *Calls) runPlanes() (bool, error) {
 				p.child += total
 				call.Parent = p.site
 			}
-			active[activeOf(f.site)]--
+			a := &active[activeOf(f.site)]
+			*a = (*a - 1) | exitBit
 			frames = frames[:n]
 			if n < s.calls.suspect {
 				s.calls.suspect = n
@@ -258,9 +259,11 @@ func (c *Calls) runPlanes() (bool, error) {
 				p.child += total
 				call.Parent = p.site
 			}
-			if active[activeOf(d.site)] > 0 && d.site >= 0 {
+			a := &active[activeOf(d.site)]
+			if *a&^exitBit != 0 && d.site >= 0 {
 				call.Flags = CallRecursive
 			}
+			*a |= exitBit
 			if nodes {
 				parent := int32(-1)
 				if n > 0 {
@@ -293,7 +296,7 @@ func (c *Calls) runPlanes() (bool, error) {
 		serial++
 		f.serial = serial
 		a := &active[activeOf(d.site)]
-		if *a > 0 && d.site >= 0 {
+		if *a&^exitBit != 0 && d.site >= 0 {
 			f.flags = frameRecursive
 		}
 		*a++
@@ -411,6 +414,7 @@ func (c *Calls) event(s *callStream, index uint32, sp uint16, ticks uint64) erro
 	s.grow(c.rec)
 	site := int32(e.site.ID)
 	if e.exit {
+		c.rec.exited(site)
 		c.exitEvent(s, site, sp, ticks)
 		return nil
 	}
@@ -419,7 +423,7 @@ func (c *Calls) event(s *callStream, index uint32, sp uint16, ticks uint64) erro
 	}
 	f := frame{start: ticks, site: site, node: -1, sp: sp}
 	a := &s.active[activeOf(site)]
-	if *a > 0 && site >= 0 {
+	if *a&^exitBit != 0 && site >= 0 {
 		f.flags = frameRecursive
 	}
 	*a++
@@ -496,7 +500,8 @@ func (c *Calls) exitEvent(s *callStream, site int32, sp uint16, ticks uint64) {
 // it cannot come back.
 func (c *Calls) leave(s *callStream, ticks uint64) {
 	f, n := *s.calls.top(), s.calls.len()-1
-	s.active[activeOf(f.site)]--
+	a := &s.active[activeOf(f.site)]
+	*a--
 	if !c.rec.exits {
 		s.calls.frames = s.calls.frames[:n]
 		return
@@ -506,6 +511,9 @@ func (c *Calls) leave(s *callStream, ticks uint64) {
 		p := &s.calls.frames[n-1]
 		p.child += ticks - min(f.start, ticks)
 		parent = p.site
+	}
+	if *a&exitBit != 0 {
+		c.rec.exited(f.site)
 	}
 	kept, evicted := s.calls.leave(c.rec, ticks)
 	if !kept {

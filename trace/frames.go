@@ -378,7 +378,7 @@ const hasExit = 255
 
 // exited notes that a function has an exit.
 func (rec *Recording) exited(site int32) {
-	if site >= 0 {
+	if site >= 0 && !rec.exitSeen(site) {
 		rec.mayExit(site)
 		rec.left[site] = hasExit
 	}

@@ -13,10 +13,12 @@ func (e *Events) graph(s *stream, site *siteEntry) {
 	sp := uint16(s.cursor.SP)
 	ev := &e.event
 	if site.exit {
-		if e.before(s, int32(site.site.ID), sp) {
+		id := int32(site.site.ID)
+		if e.before(s, id, sp) {
 			return
 		}
 		s.looked = false
+		e.rec.exited(id)
 		if s.found >= 0 {
 			e.exitOf(s.calls.top(), s.calls.len()-1)
 			s.calls.pop()

@@ -94,9 +94,6 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if exit {
-		rec.exited(int32(site.ID))
-	}
 	e := siteEntry{index: index, exit: exit, site: site, addr: site.VA + bias, ip: va + slotsBefore + bias}
 	if !known {
 		// Not kept: the range may be found later in the file.
