@@ -158,11 +158,14 @@ TRACED long t_f(struct log *l, long x)
 	return leave(l, x);
 }
 
-/* A frame whose size is known at run time only. */
+/*
+ * A frame whose size is known at run time only. Not too large: of stacks that are unwound by more than
+ * 32 KiB at once without an event a reader cannot tell that (see FORMAT.md).
+ */
 TRACED long t_g(struct log *l, long x)
 {
 	enter(l, 'g');
-	unsigned n = 64 + pick(l, 2000);
+	unsigned n = 64 + pick(l, 400);
 	unsigned char *p = alloca(n);
 	memset(p, (int)x, n);
 	OPAQUE(p);
