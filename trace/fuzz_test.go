@@ -67,6 +67,10 @@ func seedFile(t testing.TB) []byte {
 		w.WriteRange(Range{Proc: 1, Image: 1, Index: 100, Count: 10, Addr: 0x5000, VA: 0x1000}),
 		w.WriteChunk(Chunk{Proc: 1, Stream: 1, TID: 100, Base: 1 << 30, Words: bytesOf(EventWord(105, 0xf0, 1))}),
 		w.WriteRound(1<<31),
+		w.WriteRange(Range{Proc: 1, Image: 1, Index: exitIndex(0) - 2, Count: 16 * progFuncs, Addr: 0xaaaa00001000, VA: 0x1000, Kind: RangeExits}),
+		w.WriteChunk(Chunk{Proc: 1, Stream: 3, TID: 100, Base: 1 << 31, Words: newProg(1, 90, 0.3).appendWords(nil, 100, new(uint64))}),
+		w.WriteProfile(Profile{1, 100, 79, []ProfileFunc{{1, 0x1000, 3, 60, 50, 10, 30, []ProfileBucket{{4, 1}, {5, 2}}}}}),
+		w.WriteMark(Mark{1, 100, 80, "off"}),
 		w.WriteExit(Exit{1, 101, 0, 0}),
 		w.WriteExit(Exit{1, 0, 0, 0}),
 		w.Close(1, "end"))
@@ -87,15 +91,18 @@ func readEverything(t testing.TB, file []byte) {
 		if err != nil {
 			break
 		}
-		if ev.Kind == LostCount {
+		if ev.Site == nil {
 			continue
 		}
-		seen++
+		if !ev.Inferred || ev.Kind == Entry {
+			seen++
+		}
 		_ = ev.Site.Name()
 		for _, a := range ev.Stack {
 			_ = ev.Program.Symbol(a).String()
 		}
 	}
+	readAllCalls(t, file)
 	r, err = NewReader(bytes.NewReader(file))
 	check(t, err)
 	for {
@@ -108,6 +115,26 @@ func readEverything(t testing.TB, file []byte) {
 		}
 		if c, ok := b.(*Chunk); ok {
 			counted += CountEvents(c.Words)
+		}
+	}
+}
+
+func readAllCalls(t testing.TB, file []byte) {
+	r, err := NewReader(bytes.NewReader(file))
+	check(t, err)
+	for c := NewCalls(r, CallsOptions{Nodes: true}); ; {
+		b, err := c.Next()
+		if err != nil {
+			return
+		}
+		for i := range b.Calls {
+			call := &b.Calls[i]
+			if _ = c.Recording().SiteByID(call.Site).Name(); call.Node >= 0 {
+				_ = c.Node(call.Node)
+			}
+			if call.Parent != -1 {
+				_ = c.Recording().SiteByID(call.Parent)
+			}
 		}
 	}
 }
