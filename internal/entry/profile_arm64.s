@@ -331,6 +331,8 @@ exitSearch:
 	SUB  R3, R0, R4
 	TBZ  $63, R4, 2(PC)
 	MOVD $1, R7
+	AND  $(const_ProfileFrameBytes-1), R2, R4
+	CBZ  R4, exitDone                                 // forked meanwhile: the area is new
 	SUB  $const_ProfileFrameSize, R2
 	MOVD ProfileFrame_SP(R2), R3
 	B    exitSearch
@@ -403,6 +405,8 @@ overNext:
 	MOVD R2, R7
 
 overHalf:
+	AND  $(const_ProfileFrameBytes-1), R2, R5
+	CBZ  R5, overNone
 	SUB  $const_ProfileFrameSize, R2
 	B    overNext
 
@@ -417,6 +421,9 @@ overFar:
 	CBNZ R3, overHalf
 	MOVD R2, R7
 	B    overHalf
+
+overNone:
+	MOVD $0, R7                                       // forked meanwhile: the area is new
 
 overDone:
 	RET  (R30)
