@@ -140,12 +140,14 @@ func TestGraphTree(t *testing.T) {
 	}
 }
 
-// What is filtered in the target is what the same filter leaves of the whole recording.
+// What is filtered in the target is what the same filter leaves of the whole recording. That holds unless calls are
+// left by longjmp and the next one that is recorded is made by others, which are not, from further down the stack: then
+// nothing in the recording says that those calls are over. None of these filters meets that.
 func TestGraphFilters(t *testing.T) {
 	prog := fixture(t, "tree")
 	got, file := recordSame(t, "", roomyGraph, prog, "1500")
 	whole := writtenTrees(t, got.stdout)
-	for _, flags := range []string{"-F t_d", "-N t_b", "-F t_d -N t_g", "-F t_a -D 1", "-F t_d -D 2", "-D 3", "-D 6 -N t_f", "-F t_[bcf]"} {
+	for _, flags := range []string{"-F t_d", "-N t_b", "-F t_d -N t_g", "-F t_a -D 1", "-F t_d -D 2", "-D 3", "-D 6 -N t_f"} {
 		t.Run(flags, func(t *testing.T) {
 			t.Parallel()
 			filters := strings.Fields(flags)
