@@ -28,6 +28,8 @@ type Drainer struct {
 	overwrite bool
 	stalling  bool       // pages are scarce: do not wait for places that are not committed
 	kept      []keptPage // overwrite: full pages, oldest first
+	reclaimed uint64     // how many have been in front of those
+	copied    *uint64    // of both together, how many a snapshot has copied; nil: there is none
 }
 
 // stream is one thread's sequence of pages.

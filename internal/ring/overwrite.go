@@ -14,8 +14,11 @@ func (d *Drainer) keep(s *stream, page []uint64) {
 
 // reclaim gives up the oldest pages until a quarter of the pool is free.
 func (d *Drainer) reclaim() {
-	n := 0
-	for ; n < len(d.kept) && d.used > d.ring.header.PoolPages-d.ring.header.PoolPages/4; n++ {
+	n, most := 0, len(d.kept)
+	if d.copied != nil {
+		most = int(*d.copied - d.reclaimed)
+	}
+	for ; n < most && d.used > d.ring.header.PoolPages-d.ring.header.PoolPages/4; n++ {
 		k := d.kept[n]
 		h := d.ring.page(k.page)
 		k.s.dropped += k.events
@@ -26,6 +29,7 @@ func (d *Drainer) reclaim() {
 		d.release(k.page)
 	}
 	d.kept = d.kept[n:]
+	d.reclaimed += uint64(n)
 }
 
 // Dump hands the kept pages on and frees them.
@@ -46,6 +50,7 @@ func (d *Drainer) emitKept() error {
 		k.s.lost, k.s.dropped = s.lost, s.dropped
 		d.release(k.page)
 	}
+	d.reclaimed += uint64(len(d.kept))
 	d.kept = nil
 	return nil
 }

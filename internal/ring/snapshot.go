@@ -8,18 +8,34 @@ import (
 	"nopal/internal/entry"
 )
 
+// lookAgain is after how many pages a snapshot looks whether others are to be freed.
+const lookAgain = 64
+
 // Snapshot hands on what Close would hand on now, and leaves everything as it is:
 // the kept pages, and what is committed in those that threads are writing. The words
 // that the sink gets are a copy. It returns the number of events lost for want of a
 // slot.
 //
+// Threads go on meanwhile. What they write is collected, and pages that have been
+// copied are given up for it as without a snapshot, so that no event is lost because
+// copying takes its time.
+//
 // Events and losses are those of one moment for each stream: a thread that runs may
 // have made more by the time that the next stream is looked at.
 func (d *Drainer) Snapshot(sink Sink) (noSlot uint64, err error) {
-	d.collect()
 	p := &snapshot{d: d, sink: sink, lost: make(map[*stream]lossCount, len(d.streams)), waits: maxWaits}
-	for _, k := range d.kept {
-		if err := p.page(k.s, k.page, entry.PageHeaderWords, 0); err != nil {
+	d.collect()
+	if d.overwrite {
+		p.next = d.reclaimed
+		d.copied = &p.next
+		defer func() { d.copied = nil }()
+		// What becomes full meanwhile is left to the next pass, which is the shorter.
+		for range 3 {
+			if err := p.keptPages(true); err != nil {
+				return 0, err
+			}
+		}
+		if err := p.keptPages(false); err != nil {
 			return 0, err
 		}
 	}
@@ -45,6 +61,25 @@ func (d *Drainer) Snapshot(sink Sink) (noSlot uint64, err error) {
 	return atomic.LoadUint64(&d.ring.header.LostNoSlot), nil
 }
 
+// keptPages hands on the kept pages that have not been yet. While it is at it, it
+// looks at the ring now and then, if it may.
+func (p *snapshot) keptPages(look bool) error {
+	d := p.d
+	for n, end := 0, d.reclaimed+uint64(len(d.kept)); p.next < end; n++ {
+		if look && n%lookAgain == 0 {
+			if _, err := d.Look(false); err != nil {
+				return err
+			}
+		}
+		k := d.kept[p.next-d.reclaimed]
+		if err := p.page(k.s, k.page, entry.PageHeaderWords, 0); err != nil {
+			return err
+		}
+		p.next++
+	}
+	return nil
+}
+
 // slotLosses reads what the streams that have a slot have lost. They are read before
 // the pages: an event that is lost meanwhile belongs to the time after the snapshot.
 func (d *Drainer) slotLosses() map[uint32]entry.SlotStat {
@@ -64,6 +99,7 @@ type snapshot struct {
 	d     *Drainer
 	sink  Sink
 	lost  map[*stream]lossCount
+	next  uint64 // kept page to copy, counted as Drainer.reclaimed is
 	words []uint64
 	waits int // how many more times waitFor waits
 }

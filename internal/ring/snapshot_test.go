@@ -36,6 +36,7 @@ func TestSnapshotDisturbsNothing(t *testing.T) {
 			look(t, d, false)
 		}
 		if i%2500 == 0 {
+			look(t, d, false)
 			free := freePages(r)
 			one, two := takeSnapshot(t, d), takeSnapshot(t, d)
 			for _, p := range []*producer{p, q} {
@@ -114,6 +115,56 @@ func TestSnapshotCountsLosses(t *testing.T) {
 	finish(t, d)
 	c.check(p, 0)
 	c.check(gone, 0)
+}
+
+// slowSink is a file on a slow disk: while a page is written to it, threads fill others.
+type slowSink struct {
+	*collector
+	each func()
+}
+
+func (s *slowSink) Chunk(stream, tid uint32, base, lost uint64, words []uint64) error {
+	s.each()
+	return s.collector.Chunk(stream, tid, base, lost, words)
+}
+
+// A thread that fills half as many pages as are copied loses nothing by it.
+func TestSnapshotMakesRoom(t *testing.T) {
+	r, c := newRing(t, 1024), newCollector(t)
+	d := NewDrainer(r, c, true)
+	p := newProducer(r, 0, 100)
+	for i := range 1300 * entry.PageWords {
+		p.event(1)
+		if i%1000 == 0 {
+			look(t, d, false)
+		}
+	}
+	if p.lost > 0 {
+		t.Fatalf("%d events lost before the snapshot", p.lost)
+	}
+	before := p.made
+	s := &slowSink{newCollector(t), func() {
+		for range entry.PageWords / 2 {
+			p.event(1)
+		}
+	}}
+	if _, err := d.Snapshot(s); err != nil {
+		t.Fatal(err)
+	}
+	if p.lost > 0 {
+		t.Errorf("%d of %d events were lost while the snapshot was taken", p.lost, p.made-before)
+	}
+	s.inOrder(p)
+	if n := uint64(len(s.events[p.stream])) + s.lost[p.stream]; n < before || n > p.made {
+		t.Errorf("%d events in the snapshot, or counted; %d were made before it and %d after it", n, before, p.made)
+	}
+	seen := s.events[p.stream]
+	if missing := seen[len(seen)-1].id + 1 - seen[0].id - uint64(len(seen)); missing > 0 {
+		t.Errorf("%d events are missing in the middle", missing)
+	}
+	finish(t, d)
+	c.check(p, 0)
+	c.inOrder(p)
 }
 
 // While threads write, a snapshot has nothing twice, nothing torn, and all in order.
