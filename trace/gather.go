@@ -13,8 +13,17 @@ const (
 	// maxGathered is the number of bytes that are gathered for all streams.
 	maxGathered = 8 << 20
 
-	// maxJobs is how many chunks may be in encoding. The next one waits.
-	maxJobs = 4
+	// maxJobs is how many chunks are encoded at a time. When events come
+	// faster, the others are written as they are: a larger file is better
+	// than lost events.
+	maxJobs = 2
+
+	// maxQueued is the number of bytes that may wait for encoders.
+	maxQueued = 64 << 20
+
+	// headroom is room for headers before the words of a batch, so that they
+	// can be written from where they are.
+	headroom = blockHeader + chunkHeaderSize
 )
 
 // gatherer holds the events that were given to a Writer and have not got into
@@ -25,6 +34,7 @@ type gatherer struct {
 	bytes    int
 	queue    []*queued
 	jobs     int // in queue
+	queued   int // bytes in queue that are not encoded
 	encoders []*encoder
 	spare    [][]byte
 	ranges   map[uint32]*processRanges
@@ -32,7 +42,8 @@ type gatherer struct {
 
 // batch is the words of one stream that will be one chunk.
 type batch struct {
-	Chunk
+	Chunk  // without words
+	buf    []byte
 	events uint64
 	high   uint64 // time bits at the end of the words
 }
@@ -40,9 +51,11 @@ type batch struct {
 // queued is a block that waits for those before it to be encoded.
 type queued struct {
 	typ     Type
-	payload []byte
-	events  uint64 // of a chunk, the same as its words:
-	words   []byte
+	payload []byte // or, if nil, a chunk in buf
+
+	// Of a chunk: the batch's.
+	buf    []byte
+	events uint64
 
 	// Of a chunk that is being encoded. It is in the encoder's memory.
 	done    chan struct{}
@@ -100,30 +113,30 @@ func (w *Writer) WriteChunk(c Chunk) error {
 	g := &w.gather
 	key := streamKey{c.Proc, c.Stream}
 	b := g.streams[key]
-	if b != nil && (b.TID != c.TID || c.Lost != 0 || len(b.Words)+len(c.Words)+8 > 8*gatherWords) {
+	if b != nil && (b.TID != c.TID || c.Lost != 0 || len(b.buf)+len(c.Words)+8 > 8*gatherWords) {
 		if err := w.submit(b); err != nil {
 			return err
 		}
 		b = nil
 	}
 	if b == nil {
-		b = &batch{Chunk: c, high: c.Base >> TimeBits}
-		b.Words = g.buffer(len(c.Words))
+		b = &batch{Chunk: c, high: c.Base >> TimeBits, buf: g.buffer(headroom + len(c.Words))[:headroom]}
+		b.Words = nil
 		if g.streams == nil {
 			g.streams = map[streamKey]*batch{}
 		}
 		g.streams[key] = b
 		g.batches = append(g.batches, b)
 	}
-	before := len(b.Words)
+	before := len(b.buf)
 	if high := c.Base >> TimeBits; high != b.high {
-		b.Words = binary.LittleEndian.AppendUint64(b.Words, ControlWord(WordTime, high))
+		b.buf = binary.LittleEndian.AppendUint64(b.buf, ControlWord(WordTime, high))
 		b.high = high
 	}
-	old := len(b.Words)
-	b.Words = append(b.Words, c.Words...)
-	g.bytes += len(b.Words) - before
-	s := scanWords(b.Words[old:])
+	old := len(b.buf)
+	b.buf = append(b.buf, c.Words...)
+	g.bytes += len(b.buf) - before
+	s := scanWords(b.buf[old:])
 	b.events += s.events
 	if s.timed {
 		b.high = s.high
@@ -131,7 +144,7 @@ func (w *Writer) WriteChunk(c Chunk) error {
 	w.stats.Events += s.events
 	w.stats.Lost += c.Lost
 	switch {
-	case !s.whole || len(b.Words) >= 8*gatherWords:
+	case !s.whole || len(b.buf) >= 8*gatherWords:
 		return w.submit(b)
 	case g.bytes > maxGathered:
 		return w.submitAll()
@@ -155,15 +168,12 @@ func (w *Writer) submit(b *batch) error {
 	delete(g.streams, streamKey{b.Proc, b.Stream})
 	i := slices.Index(g.batches, b)
 	g.batches = slices.Delete(g.batches, i, i+1)
-	g.bytes -= len(b.Words)
+	g.bytes -= len(b.buf) - headroom
 	w.stats.Chunks++
-	q := &queued{typ: TypeChunk, events: b.events, words: b.Words}
-	if len(b.Words) < 8*minEncoded {
-		q.payload = append(b.header(make([]byte, 0, chunkHeaderSize+len(b.Words)), 0), b.Words...)
+	q := &queued{typ: TypeChunk, events: b.events, buf: b.buf}
+	if len(b.buf) < headroom+8*minEncoded || g.jobs >= maxJobs {
+		b.header(b.buf[:blockHeader], 0)
 		return w.enqueue(q)
-	}
-	if err := w.collect(maxJobs - 1); err != nil {
-		return err
 	}
 	e, err := g.encoder()
 	if err != nil {
@@ -178,11 +188,12 @@ func (w *Writer) submit(b *batch) error {
 	g.jobs++
 	go func() {
 		defer close(q.done)
-		p := e.encode(b.header(e.out[:0], chunkEncoded), b.Words, b.Base, b.events, exits)
-		if len(p) >= chunkHeaderSize+len(b.Words) {
-			p = append(b.header(p[:0], 0), b.Words...)
+		p := e.encode(b.header(e.out[:0], chunkEncoded), b.buf[headroom:], b.Base, b.events, exits)
+		if e.out = p; len(p) < len(b.buf)-blockHeader {
+			q.payload = p
+		} else {
+			b.header(b.buf[:blockHeader], 0)
 		}
-		e.out, q.payload = p, p
 	}()
 	return w.enqueue(q)
 }
@@ -198,8 +209,14 @@ func (c *Chunk) header(dst []byte, flags uint32) []byte {
 }
 
 func (w *Writer) enqueue(q *queued) error {
-	w.gather.queue = append(w.gather.queue, q)
-	return w.collect(maxJobs)
+	g := &w.gather
+	g.queue = append(g.queue, q)
+	g.queued += len(q.buf)
+	jobs := maxJobs
+	if g.queued > maxQueued {
+		jobs = 0
+	}
+	return w.collect(jobs)
 }
 
 // collect puts blocks from the head of the queue into the buffer: those that
@@ -222,18 +239,39 @@ func (w *Writer) collect(jobs int) error {
 		}
 		g.queue[0] = nil
 		g.queue = g.queue[1:]
-		w.begin()
-		w.buf = append(w.buf, q.payload...)
-		if q.typ == TypeChunk {
-			w.placed.Events += q.events
-			w.placed.Chunks++
-			g.recycle(q.words)
-		}
-		if err := w.end(q.typ); err != nil {
+		g.queued -= len(q.buf)
+		if err := w.place(q); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// place puts a block into the buffer, or writes it.
+func (w *Writer) place(q *queued) error {
+	direct := q.payload == nil && len(q.buf) >= leastSpare
+	if direct {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if q.typ == TypeChunk {
+		w.placed.Events += q.events
+		w.placed.Chunks++
+		defer w.gather.recycle(q.buf)
+	}
+	if direct {
+		w.seal(q.buf, TypeChunk)
+		w.stats.Bytes += int64(len(q.buf))
+		w.placed.Bytes = w.stats.Bytes
+		return w.out(q.buf)
+	}
+	w.begin()
+	if q.payload == nil {
+		q.payload = q.buf[blockHeader:]
+	}
+	w.buf = append(w.buf, q.payload...)
+	return w.end(q.typ)
 }
 
 // encoder returns an encoder that is not in use.

@@ -82,12 +82,7 @@ func (w *Writer) end(t Type) error {
 		w.buf = w.buf[:w.start]
 		return tooLarge(t, payload)
 	}
-	h := w.buf[w.start:]
-	binary.LittleEndian.PutUint32(h, uint32(t))
-	binary.LittleEndian.PutUint32(h[4:], uint32(payload))
-	binary.LittleEndian.PutUint32(h[8:], w.seq)
-	binary.LittleEndian.PutUint32(h[12:], blockSum(h[:12], h[blockHeader:]))
-	w.seq++
+	w.seal(w.buf[w.start:], t)
 	for len(w.buf)%blockAlign != w.start%blockAlign {
 		w.buf = append(w.buf, 0)
 	}
@@ -97,6 +92,15 @@ func (w *Writer) end(t Type) error {
 		return w.flush()
 	}
 	return nil
+}
+
+// seal fills in the header of a block.
+func (w *Writer) seal(b []byte, t Type) {
+	binary.LittleEndian.PutUint32(b, uint32(t))
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-blockHeader))
+	binary.LittleEndian.PutUint32(b[8:], w.seq)
+	binary.LittleEndian.PutUint32(b[12:], blockSum(b[:12], b[blockHeader:]))
+	w.seq++
 }
 
 func tooLarge(t Type, n int) error {
@@ -231,15 +235,20 @@ func (w *Writer) WriteExit(e Exit) error { return w.write(&e) }
 // what is in the file, and what did not get there counts as lost.
 func (w *Writer) Stats() Stats { return w.stats }
 
-// Flush hands all that was given to the Writer to the underlying one.
-func (w *Writer) Flush() error {
+// Flush hands what was given to the Writer to the underlying one, save events
+// that are being encoded and what comes after them: nobody waits for those.
+func (w *Writer) Flush() error { return w.drain(maxJobs) }
+
+// drain writes out everything but so many chunks that are being encoded, and
+// what is behind them.
+func (w *Writer) drain(jobs int) error {
 	if w.err != nil {
 		return w.err
 	}
 	if err := w.submitAll(); err != nil {
 		return err
 	}
-	if err := w.collect(0); err != nil {
+	if err := w.collect(jobs); err != nil {
 		return err
 	}
 	return w.flush()
@@ -247,15 +256,22 @@ func (w *Writer) Flush() error {
 
 // flush writes what is buffered.
 func (w *Writer) flush() error {
-	if w.err != nil {
+	if w.err != nil || len(w.buf) == 0 {
 		return w.err
 	}
-	if n, err := w.w.Write(w.buf); err != nil {
+	b := w.buf
+	w.buf = w.buf[:0]
+	return w.out(b)
+}
+
+// out writes whole blocks.
+func (w *Writer) out(b []byte) error {
+	if n, err := w.w.Write(b); err != nil {
 		w.err = fmt.Errorf("write recording: %w", err)
-		w.settle(w.buf[:max(0, min(n, len(w.buf)))])
+		w.settle(b[:max(0, min(n, len(b)))])
 		return w.err
 	}
-	w.buf, w.flushed = w.buf[:0], w.placed
+	w.flushed = w.placed
 	return nil
 }
 
@@ -304,7 +320,7 @@ func (w *Writer) Close(duration int64, reason string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Flush(); err != nil {
+	if err := w.drain(0); err != nil {
 		return err
 	}
 	w.err = errors.New("write recording: it is closed")
