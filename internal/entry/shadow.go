@@ -58,7 +58,8 @@ const (
 	shadowFrameSize = 32
 	// ShadowFrames is how deep a stack is.
 	ShadowFrames = (ShadowSize - shadowFirst) / shadowFrameSize
-	// shadowReach is how far apart, as a power of two, stack pointers of one stack are
-	// from one traced call to the next.
+	// Stack pointers are on one stack for certain, and probably from one traced call to
+	// the next, if they are less than these powers of two apart.
+	shadowNear  = 12 // no stack is smaller (MINSIGSTKSZ is 5120)
 	shadowReach = 15
 )

@@ -473,7 +473,7 @@ settleNext:
 	CBZ  R7, settleNext
 	SUB  R7, R20, R7
 	TBNZ $63, R7, settleDrop
-	LSR  $const_shadowReach, R7, R8
+	LSR  $const_shadowNear, R7, R8
 	CBNZ R8, settleNext
 	MOVD R21, R6
 	B    settleNext
@@ -608,7 +608,7 @@ findNext:
 	// A call that is a little further up the stack and began later cannot be: there is
 	// no frame of this one.
 	NEG  R6, R6
-	LSR  $const_shadowReach, R6, R6
+	LSR  $const_shadowNear, R6, R6
 	CBZ  R6, findNone
 	B    findNext
 

@@ -186,11 +186,21 @@ func (t *target) disownShadow(slot int) error {
 // of calls that are recorded; 0: all. A plain graph becomes one that looks, or the
 // other way round. They stop nobody.
 func (s *session) setThreshold(ctx context.Context, d time.Duration) error {
+	before := s.rec.o.Threshold
 	s.rec.o.Threshold = d
-	return s.rearmAll(ctx, true)
+	err := s.rearmAll(ctx, true)
+	if err != nil {
+		s.rec.o.Threshold = before
+	}
+	return err
 }
 
 func (s *session) setDepth(ctx context.Context, n int) error {
+	before := s.rec.o.Depth
 	s.rec.o.Depth = n
-	return s.rearmAll(ctx, true)
+	err := s.rearmAll(ctx, true)
+	if err != nil {
+		s.rec.o.Depth = before
+	}
+	return err
 }
