@@ -45,8 +45,17 @@ func TestLiveOfProcess(t *testing.T) {
 	}
 	clean(t, p.pid())
 	p.do(t, 1)
-	o := nopal(t, "live", "-p", p.pid(), "-n", "2", "--interval", "100ms")
-	if !o.ok() || strings.Count(o.stdout, "nopal live:") != 2 {
+	// The tables begin when all is installed, however long that takes.
+	go func() {
+		for range 100 {
+			time.Sleep(20 * time.Millisecond)
+			if _, err := fmt.Fprintln(p.stdin, 1); err != nil {
+				return
+			}
+		}
+	}()
+	o := nopal(t, "live", "-p", p.pid(), "-n", "2", "--interval", "300ms")
+	if liveCalls(t, o.stdout, "s1") < 1 || !o.ok() || strings.Count(o.stdout, "nopal live:") != 2 {
 		t.Errorf("two tables: status %#x\n%s%s", o.status, o.stdout, o.stderr)
 	}
 	clean(t, p.pid())
@@ -149,6 +158,7 @@ func TestLiveOnTerminal(t *testing.T) {
 			if o := term.wait(t); !o.ok() {
 				t.Errorf("live ends with status %#x\n%s", o.status, term.shown)
 			}
+			term.waitShown(t, "\x1b[?1049l")
 			shown := term.shown.String()
 			if strings.Count(shown, "\x1b[?1049h") != 1 || strings.Count(shown, "\x1b[?1049l") != 1 || !strings.Contains(shown, "\x1b[?25h") {
 				t.Errorf("the screen is not left: %q", shown)

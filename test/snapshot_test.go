@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"nopal/trace"
 )
@@ -33,6 +34,10 @@ func TestSnapshot(t *testing.T) {
 			p.do(t, 1)
 			refused(t, nopal(t, "ctl", "-p", p.pid(), "snapshot", "-o", r.file), "the recording itself")
 			refused(t, nopal(t, "ctl", "-p", p.pid(), "snapshot", "-o", "/nowhere/at/all"), "no such file")
+			refused(t, nopal(t, "ctl", "-p", p.pid(), "snapshot", "-o", "/dev/full"), "/dev/full")
+			if info, err := os.Stat("/dev/full"); err != nil || info.Mode()&os.ModeDevice == 0 {
+				t.Errorf("/dev/full is not what it was: %v, %v", info, err)
+			}
 			r.stop(t)
 			rounds(t, first, 10)
 			rounds(t, second, 210)
@@ -71,7 +76,7 @@ func TestSnapshotsUnderLoad(t *testing.T) {
 	for _, options := range [][]string{nil, {"--graph"}} {
 		t.Run(fmt.Sprint(options), func(t *testing.T) {
 			file := t.TempDir() + "/nopal.data"
-			rec := start(t, append(append([]string{nopalBin(t), "record", "--overwrite", "--buffer", "1m", "-o", file}, options...), "--", fixture(t, "busy"), "4")...)
+			rec := start(t, append(append([]string{nopalBin(t), "record", "--overwrite", "--buffer", "256k", "-o", file}, options...), "--", fixture(t, "busy"), "2")...)
 			rec.waitFor(t, "ready")
 			busy := childOf(t, rec.pid())
 			answers(t, busy)
@@ -140,6 +145,25 @@ func TestSnapshotByTrigger(t *testing.T) {
 	p.do(t, 10)
 	r.stop(t)
 	rounds(t, r.file, 20)
+	p.finish(t)
+}
+
+// A trigger that asks for snapshots all the time gets one a second.
+func TestSnapshotsByTriggerAreFew(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "-F", "s1", "-T", "s1:snapshot")
+	for range 40 {
+		p.do(t, 1)
+		time.Sleep(20 * time.Millisecond)
+	}
+	files, err := filepath.Glob(r.file + ".snapshot-*")
+	if err != nil || len(files) < 1 || len(files) > 10 {
+		t.Errorf("%d snapshots, %v", len(files), err)
+	}
+	r.stop(t)
+	if text := r.errs.String(); strings.Count(text, "most are left out") != 1 {
+		t.Errorf("nopal says:\n%s", text)
+	}
 	p.finish(t)
 }
 

@@ -106,7 +106,7 @@ func watchStops(t *testing.T, pid string) func() (looks int, seen []string) {
 func TestToggleStopsNobody(t *testing.T) {
 	const (
 		times      = 1000
-		toggleTime = 8 * time.Second
+		toggleTime = 3 * time.Second
 	)
 	prog := fixture(t, "many-10000")
 	some := []string{"m77??"}

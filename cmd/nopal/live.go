@@ -87,7 +87,7 @@ func (a *app) live(c *cobra.Command, f *liveFlags, args []string) (err error) {
 	readers.Go(func() { data.read(r) })
 	o := session.Options{
 		Filter: filter, Profile: true, Buffer: liveBuffer, Output: fmt.Sprintf("/proc/self/fd/%d", w.Fd()),
-		Log: a.stderr, CommandLine: os.Args, Version: versionNumber(), ProfileEvery: time.Duration(f.interval),
+		Log: a.stderr, CommandLine: os.Args, Version: versionNumber(), ProfileEvery: time.Duration(f.interval) / 2, // so that no table is older than that
 	}
 	view := &liveView{data: &data, keys: keys, by: analyze.ByFunction, limit: f.limit, name: fmt.Sprintf("process %d", f.pid)}
 	if len(args) > 0 {
@@ -156,10 +156,11 @@ func filesBeside(stdout *os.File) ([]*os.File, error) {
 
 // liveData is what the recording has said so far.
 type liveData struct {
-	mu   sync.Mutex
-	rec  *trace.Recording
-	lost uint64
-	err  error
+	mu    sync.Mutex
+	rec   *trace.Recording
+	begun time.Time // of the first round: all is installed
+	lost  uint64
+	err   error
 }
 
 // read reads a recording until its end. Whatever happens it takes all that is written, so that nobody waits for it.
@@ -195,6 +196,10 @@ func (d *liveData) blocks(in io.Reader) error {
 		switch b := b.(type) {
 		case *trace.Lost:
 			d.lost += b.Count
+		case *trace.Round:
+			if d.begun.IsZero() {
+				d.begun = time.Now()
+			}
 		case *trace.End:
 			// Our own end of the pipe is open yet: there is no other end.
 			d.mu.Unlock()
@@ -205,6 +210,13 @@ func (d *liveData) blocks(in io.Reader) error {
 			return err
 		}
 	}
+}
+
+// started is when recording began, zero if it has not.
+func (d *liveData) started() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.begun
 }
 
 // table makes a table of what is known.

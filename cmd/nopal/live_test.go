@@ -29,6 +29,7 @@ func profileFile(t *testing.T, w io.Writer) {
 		tw.WriteImage(trace.Image{ID: 1, Path: "/bin/prog"}, []trace.Func{{VA: 0x1000, Size: 64, Name: "often"}, {VA: 0x2000, Size: 64, Name: "slow\x1b[2J"}}),
 		tw.WriteProfile(trace.Profile{Proc: 1, TID: 7, Funcs: []trace.ProfileFunc{fn(0x1000, 1000, 600), fn(0x2000, 3, 900000)}}),
 		tw.WriteProfile(trace.Profile{Proc: 1, TID: 8, Funcs: []trace.ProfileFunc{fn(0x1000, 500, 600)}}),
+		tw.WriteRound(1),
 		tw.WriteLost(trace.Lost{Proc: 1, TID: 7, Count: 1234}),
 		tw.Close(0, ""),
 	} {
@@ -47,7 +48,7 @@ func testView(t *testing.T) *liveView {
 	if data.err != nil {
 		t.Fatal(data.err)
 	}
-	return &liveView{data: data, name: "prog", keys: []analyze.Key{analyze.KeyTotal}, by: analyze.ByFunction, begun: time.Now()}
+	return &liveView{data: data, name: "prog", keys: []analyze.Key{analyze.KeyTotal}, by: analyze.ByFunction}
 }
 
 func TestLiveViewFollowsKeys(t *testing.T) {

@@ -18,7 +18,6 @@ type liveView struct {
 	keys  []analyze.Key
 	by    analyze.Grouping
 	limit int
-	begun time.Time
 }
 
 // sortKeys are the letters of the columns.
@@ -61,7 +60,16 @@ func (v *liveView) lines(width, height int) []string {
 		calls += t.Rows[i].Calls
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "nopal live: %s, %.1f s, %s", printable(v.name), time.Since(v.begun).Seconds(), plural(calls, "call"))
+	fmt.Fprintf(&b, "nopal live: %s, ", printable(v.name))
+	begun := v.data.started()
+	if !begun.IsZero() {
+		fmt.Fprintf(&b, "%.1f s, ", time.Since(begun).Seconds())
+	}
+	if begun.IsZero() && calls == 0 {
+		b.WriteString("beginning")
+	} else {
+		b.WriteString(plural(calls, "call"))
+	}
 	if lost > 0 {
 		fmt.Fprintf(&b, ", %s not counted", grouped(lost))
 	}
@@ -112,7 +120,6 @@ type liveShow struct {
 }
 
 func (s *liveShow) start() {
-	s.view.begun = time.Now()
 	s.done = make(chan struct{})
 	s.runner.Go(func() {
 		if s.screen != nil {
@@ -133,7 +140,8 @@ func (s *liveShow) stop() error {
 }
 
 func (s *liveShow) run() error {
-	tick := time.NewTicker(s.interval)
+	// The first table comes an interval after all is installed, which takes a while in a large program.
+	begun, tick := false, time.NewTicker(min(s.interval, 50*time.Millisecond))
 	defer tick.Stop()
 	var keys, resized <-chan byte
 	if s.screen != nil {
@@ -155,6 +163,12 @@ func (s *liveShow) run() error {
 			}
 		case <-resized:
 		case <-tick.C:
+			if !begun {
+				if begun = !s.view.data.started().IsZero(); begun {
+					tick.Reset(s.interval)
+				}
+				continue
+			}
 			n++
 			if s.count > 0 && n > s.count {
 				continue // the end has been asked for

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"nopal/internal/entry"
 )
@@ -46,18 +47,30 @@ func replyOf(message string, err error) ControlReply {
 	return ControlReply{Message: message}
 }
 
-// signalled takes a snapshot because of a signal: what comes of it is told to the user of
-// the recording.
+// snapshotPause is how long a trigger or a signal has to wait for another snapshot: each
+// copies the recording so far.
+const snapshotPause = time.Second
+
+// signalled takes a snapshot because of a signal or a trigger: what comes of it is told
+// to the user of the recording. Where they come faster than files are written, most are
+// left out, which the user is told once.
 func (s *session) signalled() {
 	log := func(format string, args ...any) {
 		if s.rec.o.Log != nil {
 			fmt.Fprintf(s.rec.o.Log, "nopal: "+format+"\n", args...)
 		}
 	}
+	if s.copying.Load() || time.Since(s.snapshotAt) < snapshotPause {
+		s.rec.warn("snapshots are asked for faster than one a second: most are left out")
+		return
+	}
+	s.snapshotAt = time.Now()
+	s.copying.Store(true)
 	var path string
 	named := make(chan struct{})
 	path, err := s.snapshot("", func(err error) {
 		<-named
+		s.copying.Store(false)
 		if err != nil {
 			log("%v", err)
 		} else {
@@ -66,6 +79,7 @@ func (s *session) signalled() {
 	})
 	close(named)
 	if path == "" {
+		s.copying.Store(false)
 		log("%v", err)
 	}
 }

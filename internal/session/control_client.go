@@ -32,6 +32,19 @@ func (e *NotRecordedError) Error() string {
 	return fmt.Sprintf("process %d is not being recorded", e.PID)
 }
 
+// mine reports whether the process is recorded by a nopal of this user's.
+func (e *NotRecordedError) mine() bool {
+	if e.By == 0 {
+		return false
+	}
+	owner, err := ownerOf(e.By)
+	return err == nil && owner == uint32(os.Geteuid())
+}
+
+// beginTime is how long a client waits for a recording that has its memory in the process
+// and does not listen yet.
+const beginTime = 5 * time.Second
+
 // Control asks the recording of a process to do something.
 func Control(ctx context.Context, pid int, request ControlRequest) (ControlReply, error) {
 	return controlIn(ctx, runtimeDirs(), pid, request)
@@ -40,6 +53,12 @@ func Control(ctx context.Context, pid int, request ControlRequest) (ControlReply
 // controlIn is Control for a recording that listens in one of the directories.
 func controlIn(ctx context.Context, dirs []string, pid int, request ControlRequest) (ControlReply, error) {
 	conn, err := dialControl(ctx, dirs, pid)
+	var none *NotRecordedError
+	for end := time.Now().Add(beginTime); errors.As(err, &none) && none.mine() && time.Now().Before(end) && ctx.Err() == nil; {
+		// It is only just beginning.
+		time.Sleep(50 * time.Millisecond)
+		conn, err = dialControl(ctx, dirs, pid)
+	}
 	if err != nil {
 		return ControlReply{}, err
 	}

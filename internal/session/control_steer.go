@@ -56,7 +56,7 @@ func (s *session) override(ctx context.Context, globs []string, action Action) (
 		return "", err
 	}
 	s.overrides = append(s.overrides, fmt.Sprintf("%s %s", action, strings.Join(globs, " ")))
-	return fmt.Sprintf("%sed %d functions that match %s", action, n, strings.Join(globs, ", ")), err
+	return fmt.Sprintf("%sed %s that match: %s", action, counted(n), strings.Join(globs, ", ")), err
 }
 
 func (s *session) filter(ctx context.Context, r ControlRequest) (string, error) {
@@ -74,25 +74,49 @@ func (s *session) filter(ctx context.Context, r ControlRequest) (string, error) 
 	var done []string
 	var errs []error
 	if r.MinTime != nil {
-		d := time.Duration(*r.MinTime)
-		errs = append(errs, s.setThreshold(ctx, d))
+		d, was := time.Duration(*r.MinTime), s.rec.o.Threshold
+		err := s.setThreshold(ctx, d)
+		if err != nil {
+			s.rec.o.Threshold = was
+		}
+		errs = append(errs, err)
 		done = append(done, limit(d == 0, "calls of any duration", "calls of at least %s", d))
 	}
 	if r.Depth != nil {
-		errs = append(errs, s.setDepth(ctx, *r.Depth))
+		was := s.rec.o.Depth
+		err := s.setDepth(ctx, *r.Depth)
+		if err != nil {
+			s.rec.o.Depth = was
+		}
+		errs = append(errs, err)
 		done = append(done, limit(*r.Depth == 0, "calls of any depth", "%d levels of calls", *r.Depth))
 	}
 	if f != nil {
+		was := s.rec.o.Filter
 		n, err := s.refilter(ctx, f)
+		if err != nil {
+			s.rec.o.Filter = was
+		}
 		errs = append(errs, err)
 		s.overrides = nil
 		var patterns []string
 		for _, p := range f.Patterns() {
 			patterns = append(patterns, p.String())
 		}
-		done = append(done, fmt.Sprintf("%d functions that match %s", n, strings.Join(patterns, " ")))
+		what := "what matches"
+		if s.rec.o.Graph {
+			what = "what matches and all that it calls, for"
+		}
+		done = append(done, fmt.Sprintf("%s %s (%s armed)", what, strings.Join(patterns, " "), counted(n)))
 	}
 	return "recorded from now on: " + strings.Join(done, ", "), errors.Join(errs...)
+}
+
+func counted(n int) string {
+	if n == 1 {
+		return "1 function"
+	}
+	return fmt.Sprintf("%d functions", n)
 }
 
 func limit(none bool, without, with string, value any) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nopal/internal/entry"
@@ -45,11 +46,13 @@ type session struct {
 	noRoom   bool            // nothing more can be written
 	wished   bool            // a trigger has asked for the end
 
-	control   *control       // nil: the recording cannot be controlled
-	stopped   []controlCall  // who asked for its end
-	overrides []string       // what was armed and disarmed by name, in words
-	snapshots int            // that were not given a name
-	copies    sync.WaitGroup // of the file, for snapshots
+	control    *control       // nil: the recording cannot be controlled
+	stopped    []controlCall  // who asked for its end
+	overrides  []string       // what was armed and disarmed by name, in words
+	snapshots  int            // that were not given a name
+	snapshotAt time.Time      // the last one that was taken for a signal or a trigger
+	copying    atomic.Bool    // and whether it is still being written
+	copies     sync.WaitGroup // of the file, for snapshots
 
 	dead map[threadKey]bool // threads that were gone at the last look
 }

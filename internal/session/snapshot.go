@@ -39,7 +39,7 @@ func (s *session) snapshot(path string, finished func(error)) (string, error) {
 		err := copyFile(to, from, size)
 		if err != nil {
 			// Its end without its beginning is of no use.
-			err = errors.Join(fmt.Errorf("take snapshot: %w", err), os.Remove(path))
+			err = errors.Join(fmt.Errorf("take snapshot: %w", err), removeOutput(path))
 		}
 		if finished != nil {
 			finished(err)
@@ -76,9 +76,17 @@ func (s *session) snapshotTo(path string, from *os.File) (*os.File, int64, error
 		}
 	}
 	if err != nil {
-		return nil, 0, errors.Join(err, to.Close(), os.Remove(path))
+		return nil, 0, errors.Join(err, to.Close(), removeOutput(path))
 	}
 	return to, size, nil
+}
+
+// removeOutput removes what createOutput has made: not a device or a pipe that was there.
+func removeOutput(path string) error {
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	return os.Remove(path)
 }
 
 // writeRings writes what the rings hold and ends the recording that w writes.
