@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"nopal/internal/entry"
 )
@@ -12,7 +11,7 @@ import (
 // script runs a line of calls: "a(b c(d))" enters a, in it b, and so on, each with 48
 // bytes of stack. Letters are functions; upper case ones are roots, digits functions
 // below which nothing is recorded. Behind a letter, - leaves out the exit, * makes the
-// call last for 3 ms.
+// open calls 2 s older. A threshold is in seconds.
 func (r *shadowRig) script(s string) {
 	depth := uint64(1)
 	var open []int
@@ -45,7 +44,7 @@ func (r *shadowRig) script(s string) {
 			case '-':
 				exit = -1
 			case '*':
-				time.Sleep(3 * time.Millisecond)
+				r.age(2 * entry.CounterFrequency())
 			default:
 				break flags
 			}
@@ -82,8 +81,6 @@ func (r *shadowRig) text() string {
 	return b.String()
 }
 
-func millisecond(n uint64) uint64 { return n * entry.CounterFrequency() / 1000 }
-
 func TestShadow(t *testing.T) {
 	const all = entry.ShadowAll
 	for _, unknown := range []bool{false, true} {
@@ -109,7 +106,7 @@ func TestShadow(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %v", c.name, unknown), func(t *testing.T) {
 				r := newShadowRig(t)
 				r.unknown(unknown)
-				r.set(c.threshold*millisecond(2), c.base, c.depth, c.limit)
+				r.set(c.threshold*entry.CounterFrequency(), c.base, c.depth, c.limit)
 				for range 3 {
 					r.script(c.script)
 					if got := r.text(); got != c.want {

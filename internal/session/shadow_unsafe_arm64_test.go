@@ -23,7 +23,8 @@ type shadowRig struct {
 	back    uint64
 	tls     []uint64
 	control []byte
-	shadow  uint64
+	stacks  []byte // the shadow stacks
+	slot    uint64
 	ring    *ring.Ring
 	drainer *ring.Drainer
 	words   []uint64
@@ -88,7 +89,8 @@ func newShadowRig(t *testing.T) *shadowRig {
 	var addr uint64
 	all, at := rigMap(t, 2*table, table, syscall.PROT_READ|syscall.PROT_WRITE)
 	r.control = all[table-entry.ControlSize : 2*table]
-	_, r.shadow = rigMap(t, entry.ShadowRegion, entry.ShadowRegion, syscall.PROT_READ|syscall.PROT_WRITE)
+	var shadow uint64
+	r.stacks, shadow = rigMap(t, entry.ShadowRegion, entry.ShadowRegion, syscall.PROT_READ|syscall.PROT_WRITE)
 	_, r.sp = rigMap(t, 4<<20, 1<<20, syscall.PROT_READ|syscall.PROT_WRITE)
 	r.sp += 2 << 20
 
@@ -119,12 +121,13 @@ func newShadowRig(t *testing.T) *shadowRig {
 	put(lit[0:], at+table)
 	put(lit[8:], entry.FirstIndex<<entry.WordIndexShift-r.pads<<(entry.WordIndexShift-2))
 	put(lit[48:], addr+blob.Reserve)
-	put(lit[56:], r.shadow)
+	put(lit[56:], shadow)
 	start := addr + thunk
 	entryPoint := &start
 	r.run = *(*func(*rigCall))(unsafe.Pointer(&entryPoint))
 
 	r.tls = make([]uint64, 32)
+	r.slot = rigTid & (entry.SlotCount - 1)
 	*(*uint32)(unsafe.Pointer(&r.tls[16])) = rigTid
 	put(r.control[entry.ControlSize-16:], 128)
 	put(r.control[entry.ControlSize-8:], ringAt)
@@ -137,8 +140,10 @@ func newShadowRig(t *testing.T) *shadowRig {
 func (r *shadowRig) unknown(is bool) {
 	r.labels = r.blob.Shadow
 	offset := uint64(128)
+	r.slot = rigTid & (entry.SlotCount - 1)
 	if is {
 		r.labels, offset = r.blob.ShadowUnknown, entry.TidOffsetNone
+		r.slot = addressOfWords(r.tls) >> 12 & (entry.SlotCount - 1)
 	}
 	binary.LittleEndian.PutUint64(r.control[entry.ControlSize-16:], offset)
 }
@@ -151,6 +156,16 @@ func (r *shadowRig) set(threshold uint64, base, depth, maxDepth int64) {
 	put(tail[entry.ControlSize-32:], uint64(base))
 	put(tail[entry.ControlSize-48:], uint64(depth))
 	put(tail[entry.ControlSize-56:], uint64(maxDepth))
+}
+
+// age makes the open calls older by so many ticks.
+func (r *shadowRig) age(ticks uint64) {
+	stack := r.stacks[r.slot<<entry.ShadowShift:]
+	top := binary.LittleEndian.Uint64(stack[8:])
+	for at := uint64(64); at < top; at += 32 {
+		began := stack[at+8:]
+		binary.LittleEndian.PutUint64(began, binary.LittleEndian.Uint64(began)-ticks)
+	}
 }
 
 func (r *shadowRig) call(c *rigCall) {
