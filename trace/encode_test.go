@@ -167,6 +167,29 @@ func TestGather(t *testing.T) {
 	}
 }
 
+// TestHurry: chunks are not encoded while events are lost, or about to be.
+func TestHurry(t *testing.T) {
+	p := newProg(1, 300, 0)
+	words := p.appendWords(nil, 4000, new(uint64))
+	size := func(lost uint64, hurry bool) int64 {
+		w := beginGraph(t, &bytes.Buffer{})
+		check(t, w.Sync())
+		before := w.Stats().Bytes
+		w.Hurry(hurry)
+		check(t, w.WriteChunk(Chunk{Proc: 1, TID: 100, Lost: lost, Words: words}), w.Sync())
+		return w.Stats().Bytes - before
+	}
+	if n := size(0, false); n > 8000 {
+		t.Errorf("%d bytes although there is no hurry", n)
+	}
+	if n := size(5, false); n < 32000 {
+		t.Errorf("%d bytes although events were lost", n)
+	}
+	if n := size(0, true); n < 32000 {
+		t.Errorf("%d bytes in a hurry", n)
+	}
+}
+
 func FuzzEncode(f *testing.F) {
 	p := newProg(1, 100, 0.2)
 	f.Add(p.appendWords(nil, 100, new(uint64)))

@@ -9,7 +9,7 @@ import (
 // has written by when Fork returns, which is flushed. The caller puts the copy into
 // dst before using the Writer. What is written to one of them is not in the other.
 func (w *Writer) Fork(dst io.Writer) (*Writer, error) {
-	if err := w.drain(0); err != nil {
+	if err := w.Sync(); err != nil {
 		return nil, err
 	}
 	f := &Writer{w: dst, buf: make([]byte, 0, flushAt+MaxPayload), seq: w.seq, stats: w.stats, placed: w.stats, flushed: w.stats}

@@ -18,6 +18,10 @@ const (
 	// than lost events.
 	maxJobs = 2
 
+	// calmAfterLoss is for how many chunks the drainer has the processor for
+	// itself after events were lost.
+	calmAfterLoss = 32
+
 	// maxQueued is the number of bytes that may wait for encoders.
 	maxQueued = 64 << 20
 
@@ -34,6 +38,8 @@ type gatherer struct {
 	bytes    int
 	queue    []*queued
 	jobs     int // in queue
+	hurry    bool
+	calm     int // chunks to be written as they are before one is encoded again
 	queued   int // bytes in queue that are not encoded
 	encoders []*encoder
 	spare    [][]byte
@@ -152,6 +158,11 @@ func (w *Writer) WriteChunk(c Chunk) error {
 	return nil
 }
 
+// Hurry says whether events are in danger of being lost because they are not
+// taken away fast enough. Chunks are written as they are then, since encoders
+// take processor time from whoever waits for it.
+func (w *Writer) Hurry(hurry bool) { w.gather.hurry = hurry }
+
 // submitAll ends all batches.
 func (w *Writer) submitAll() error {
 	for len(w.gather.batches) > 0 {
@@ -171,7 +182,14 @@ func (w *Writer) submit(b *batch) error {
 	g.bytes -= len(b.buf) - headroom
 	w.stats.Chunks++
 	q := &queued{typ: TypeChunk, events: b.events, buf: b.buf}
-	if len(b.buf) < headroom+8*minEncoded || g.jobs >= maxJobs {
+	if b.Lost != 0 {
+		g.calm = calmAfterLoss
+	}
+	plain := g.hurry || g.calm > 0 || g.jobs >= maxJobs
+	if g.calm > 0 {
+		g.calm--
+	}
+	if len(b.buf) < headroom+8*minEncoded || plain {
 		b.header(b.buf[:blockHeader], 0)
 		return w.enqueue(q)
 	}

@@ -29,7 +29,7 @@ func (r *repeat) Read(p []byte) (int, error) {
 			}
 			r.n++
 		}
-		if err := r.w.drain(0); err != nil {
+		if err := r.w.Sync(); err != nil {
 			return 0, err
 		}
 		// What events would take that were not encoded.

@@ -239,6 +239,9 @@ func (w *Writer) Stats() Stats { return w.stats }
 // that are being encoded and what comes after them: nobody waits for those.
 func (w *Writer) Flush() error { return w.drain(maxJobs) }
 
+// Sync hands everything that was given to the Writer to the underlying one.
+func (w *Writer) Sync() error { return w.drain(0) }
+
 // drain writes out everything but so many chunks that are being encoded, and
 // what is behind them.
 func (w *Writer) drain(jobs int) error {

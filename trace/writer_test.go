@@ -176,7 +176,7 @@ func TestFullDiskLoss(t *testing.T) {
 		chunk.Words = append(chunk.Words, bytesOf(EventWord(funcIndex(1), 0, 5))...)
 	}
 	check(t, w.Flush(), w.WriteChunk(chunk))
-	if err := w.drain(0); !errors.Is(err, syscall.ENOSPC) {
+	if err := w.Sync(); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
 	if s := w.Stats(); s.Events != 0 || s.Lost != 502 || s.Chunks != 0 {
