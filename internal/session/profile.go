@@ -29,7 +29,7 @@ const (
 // sparse file: memory is taken by what is used.
 const (
 	profileFuncs = 128 << 10 // functions of a process that are counted
-	profileAreas = 1024      // threads that are counted at a time
+	profileAreas = 2048      // threads that are counted at a time
 	profileLeast = 16        // where the address space is limited
 )
 
@@ -161,6 +161,7 @@ func (t *target) mapProfile(ctx context.Context) error {
 	for areas := uint64(profileAreas); ; areas /= 2 {
 		l := profileLayout(p.room, areas)
 		addr, err := findRoom(maps, l.size+entry.ProfileAreaAlign)
+		none := err != nil
 		if err == nil {
 			p.addr = (addr + entry.ProfileAreaAlign - 1) &^ (entry.ProfileAreaAlign - 1)
 			err = t.ring.AddIsland(p.addr, l.size)
@@ -171,7 +172,7 @@ func (t *target) mapProfile(ctx context.Context) error {
 		if err == nil {
 			return t.tellProfile()
 		}
-		if areas == profileLeast || !errors.Is(err, syscall.ENOMEM) {
+		if areas == profileLeast || !none && !errors.Is(err, syscall.ENOMEM) {
 			return fmt.Errorf("map %d MiB for the profile of process %d (its address space may be limited, see ulimit -v): %w", l.size>>20, t.pid, err)
 		}
 	}
