@@ -9,12 +9,17 @@
 // fields, which Writer and Reader both work from, and which FORMAT.md is
 // checked against. Events are not described by the table: they are the 64-bit
 // words that the target itself wrote (words.go), carried in CHUNK blocks as
-// they were found in its buffers.
+// they were found in its buffers, or encoded (encoding.go) so that exactly they
+// come back.
 //
-// There are three levels to read on:
+// There are four levels to read on:
 //
 //   - Reader gives the blocks in the order of the file.
 //   - Cursor decodes the words of one chunk.
 //   - Events gives the events of all threads in the order of time, with
-//     functions resolved; its memory does not grow with the length of the file.
+//     functions resolved and exits paired with their entries.
+//   - Calls gives the calls that have ended, thread by thread, without merging
+//     them: several times as fast.
+//
+// The memory of the latter two does not grow with the length of the file.
 package trace
