@@ -316,3 +316,26 @@ func TestShadowDetach(t *testing.T) {
 	}
 	walkerRight(t, p.finish(t))
 }
+
+// A plain graph gets filters while it runs, and loses them.
+func TestShadowCtl(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "--graph")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-D", "2")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-t", "1s")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-t", "0", "-D", "1")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-F", "s2", "-D", "0")
+	p.do(t, 10)
+	r.ctl(t, "filter", "-F", "*")
+	p.do(t, 1)
+	r.stop(t)
+	clean(t, p.pid())
+	calls(t, r.file, 10+10+10+1, 20+20+20+2, 40+40+4)
+	nested(t, count(t, r.file))
+	p.do(t, 1)
+	p.finish(t)
+}

@@ -60,6 +60,6 @@ const (
 	ShadowFrames = (ShadowSize - shadowFirst) / shadowFrameSize
 	// Stack pointers are on one stack for certain, and probably from one traced call to
 	// the next, if they are less than these powers of two apart.
-	shadowNear  = 12 // no stack is smaller (MINSIGSTKSZ is 5120)
-	shadowReach = 15
+	ShadowNear  = 12 // no stack is smaller (MINSIGSTKSZ is 5120)
+	ShadowReach = 15
 )

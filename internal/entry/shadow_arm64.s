@@ -473,7 +473,7 @@ settleNext:
 	CBZ  R7, settleNext
 	SUB  R7, R20, R7
 	TBNZ $63, R7, settleDrop
-	LSR  $const_shadowNear, R7, R8
+	LSR  $const_ShadowNear, R7, R8
 	CBNZ R8, settleNext
 	MOVD R21, R6
 	B    settleNext
@@ -548,7 +548,7 @@ roomNext:
 	TBNZ $63, R7, roomRecursion
 	MOVD (R8), R7
 	SUB  R6, R7, R6
-	LSR  $const_shadowReach, R6, R6
+	LSR  $const_ShadowReach, R6, R6
 	CBNZ R6, roomReset
 	MOVD R7, R6
 	B    roomNext
@@ -608,7 +608,7 @@ findNext:
 	// A call that is a little further up the stack and began later cannot be: there is
 	// no frame of this one.
 	NEG  R6, R6
-	LSR  $const_shadowNear, R6, R6
+	LSR  $const_ShadowNear, R6, R6
 	CBZ  R6, findNone
 	B    findNext
 
@@ -628,7 +628,7 @@ findOver:
 	SUB  $const_FrameOver, R5, R9
 	CBZ  R9, findOver
 	SUB  R5, R6, R9
-	LSR  $const_shadowReach, R9, R9
+	LSR  $const_ShadowReach, R9, R9
 	CBZ  R9, findStep
 	MOVD R8, R7
 	B    findOver

@@ -166,7 +166,7 @@ func (s *session) prepareMore(ctx context.Context, t *target) error {
 			objects = append(objects, o)
 		}
 	}
-	if len(objects) == 0 {
+	if len(objects) == 0 && !t.wantsShadow() {
 		return nil
 	}
 	p, attached := t.p, t.attached
@@ -191,6 +191,9 @@ func (s *session) prepareMore(ctx context.Context, t *target) error {
 
 // prepareStopped prepares what is wanted of objects, while all threads stand.
 func (t *target) prepareStopped(ctx context.Context, objects []*object) error {
+	if err := t.mapShadow(ctx); err != nil || len(objects) == 0 {
+		return err
+	}
 	for _, o := range objects {
 		o.wanted = max(o.wanted, 1)
 	}

@@ -40,17 +40,30 @@ func (r *recorder) shadowState() shadowState {
 	return s
 }
 
-// mapShadow maps the stacks of the stopped target: for every graph, since it may be
-// filtered later. A plain one does without.
+// wantsShadow reports whether the target has to get its stacks.
+func (t *target) wantsShadow() bool { return t.shadow == 0 && t.rec.shadowed() }
+
+// mapShadow maps the stacks of the stopped target if something is decided there. They
+// are not mapped before: a program that locks its memory (mlockall) has all of them.
 func (t *target) mapShadow(ctx context.Context) error {
-	if !t.rec.o.Graph {
+	if !t.wantsShadow() {
 		return nil
 	}
-	err := t.mapStacks(ctx)
-	if err != nil {
+	if err := t.mapStacks(ctx); err != nil {
 		t.shadow = 0
-		if t.rec.shadowed() {
-			return fmt.Errorf("map memory for filters: %w (-F, -N, -D, --max-depth and -t in a graph need %d MiB of address space; without them it works)", err, entry.ShadowRegion>>20)
+		return fmt.Errorf("map memory for filters: %w (-F, -N, -D, --max-depth and -t in a graph need %d MiB of address space; without them it works)", err, entry.ShadowRegion>>20)
+	}
+	// Islands that were filled before lack the address.
+	var address [8]byte
+	binary.LittleEndian.PutUint64(address[:], t.shadow)
+	for _, objects := range []map[key]*object{t.objects, t.former} {
+		for _, o := range objects {
+			if o.island == 0 {
+				continue
+			}
+			if _, err := t.text().WriteAt(address[:], int64(o.island+t.blob.Literals+56)); err != nil {
+				return fmt.Errorf("write trampolines at %#x: %w", o.island, err)
+			}
 		}
 	}
 	return nil
@@ -129,9 +142,6 @@ func (s shadowState) put(tail []byte) {
 func (t *target) updateShadow() error {
 	s := t.rec.shadowState()
 	if t.shadow == 0 || t.shadowState == s {
-		if t.shadow == 0 && t.rec.shadowed() {
-			return fmt.Errorf("filter process %d: there was no memory for it when the recording began", t.pid)
-		}
 		return nil
 	}
 	anew := s
@@ -183,24 +193,14 @@ func (t *target) disownShadow(slot int) error {
 }
 
 // setThreshold makes d the least that a recorded call takes, and setDepth n the levels
-// of calls that are recorded; 0: all. A plain graph becomes one that looks, or the
-// other way round. They stop nobody.
+// of calls that are recorded; 0: all. A plain graph becomes one that looks, for which
+// its process stands still once, or the other way round.
 func (s *session) setThreshold(ctx context.Context, d time.Duration) error {
-	before := s.rec.o.Threshold
 	s.rec.o.Threshold = d
-	err := s.rearmAll(ctx, true)
-	if err != nil {
-		s.rec.o.Threshold = before
-	}
-	return err
+	return s.rearmAll(ctx, true)
 }
 
 func (s *session) setDepth(ctx context.Context, n int) error {
-	before := s.rec.o.Depth
 	s.rec.o.Depth = n
-	err := s.rearmAll(ctx, true)
-	if err != nil {
-		s.rec.o.Depth = before
-	}
-	return err
+	return s.rearmAll(ctx, true)
 }

@@ -27,8 +27,6 @@ type shadowRig struct {
 	slot    uint64
 	ring    *ring.Ring
 	drainer *ring.Drainer
-	words   []uint64
-	base    uint64
 	seen    []rigEvent
 	lost    uint64
 	sp      uint64 // top of the stack that is run on
