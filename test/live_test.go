@@ -46,15 +46,23 @@ func TestLiveOfProcess(t *testing.T) {
 	clean(t, p.pid())
 	p.do(t, 1)
 	// The tables begin when all is installed, however long that takes.
+	done, fed := make(chan struct{}), make(chan struct{})
 	go func() {
-		for range 100 {
-			time.Sleep(20 * time.Millisecond)
+		defer close(fed)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
 			if _, err := fmt.Fprintln(p.stdin, 1); err != nil {
 				return
 			}
 		}
 	}()
 	o := nopal(t, "live", "-p", p.pid(), "-n", "2", "--interval", "300ms")
+	close(done)
+	<-fed
 	if liveCalls(t, o.stdout, "s1") < 1 || !o.ok() || strings.Count(o.stdout, "nopal live:") != 2 {
 		t.Errorf("two tables: status %#x\n%s%s", o.status, o.stdout, o.stderr)
 	}
@@ -170,4 +178,24 @@ func TestLiveOnTerminal(t *testing.T) {
 		})
 	}
 	p.finish(t)
+}
+
+// The output of a command does not get between the lines of the table, which fits the terminal when it has another
+// size; q ends the command.
+func TestLiveOfCommandOnTerminal(t *testing.T) {
+	term := onTerminal(t, nopalBin(t), "live", "--interval", "200ms", "--", "sh", "-c",
+		"while :; do "+fixture(t, "fib")+" 5; cat; done")
+	term.waitShown(t, "  fib\x1b[K")
+	narrow := "sort by: c calls  t total  s self"
+	resize(t, term.master, len(narrow), 10)
+	term.waitShown(t, "\r\n"+narrow+"\x1b[K")
+	term.press(t, "q")
+	o := term.wait(t)
+	if !o.status.Signaled() || o.status.Signal() != syscall.SIGTERM {
+		t.Errorf("live ends with status %#x, the command was told to end\n%s", o.status, term.shown)
+	}
+	term.waitShown(t, "\x1b[?1049l")
+	if screen, _, _ := strings.Cut(term.shown.String(), "\x1b[?1049l"); strings.Contains(screen, "calls fib") {
+		t.Errorf("the command's output is on the screen:\n%q", screen)
+	}
 }

@@ -33,9 +33,14 @@ func openPTY(t *testing.T) (master, slave *os.File) {
 	if slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
 		t.Fatal(err)
 	}
-	size := [4]uint16{24, 80}
-	ioctl(t, master, syscall.TIOCSWINSZ, unsafe.Pointer(&size))
+	resize(t, master, 80, 24)
 	return master, slave
+}
+
+func resize(t *testing.T, master *os.File, width, height int) {
+	t.Helper()
+	size := [4]uint16{uint16(height), uint16(width)}
+	ioctl(t, master, syscall.TIOCSWINSZ, unsafe.Pointer(&size))
 }
 
 func termios(t *testing.T, f *os.File) syscall.Termios {
