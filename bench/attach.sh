@@ -14,7 +14,7 @@ for sites in 10000 100000; do
 		tail -n 1 out | cut -d' ' -f2
 	}
 	gap >/dev/null
-	for armed in idle none percent all; do
+	for armed in idle none percent all graph; do
 		best=
 		for try in 1 2 3; do
 			gap >/dev/null
@@ -23,6 +23,7 @@ for sites in 10000 100000; do
 			none) ./nopal record -q -p $pid --duration 100ms -F m1 -o attach.data ;;
 			percent) ./nopal record -q -p $pid --duration 100ms -F 'm*00' -o attach.data ;;
 			all) ./nopal record -q -p $pid --duration 100ms -F 'm[0-9]*' -o attach.data ;;
+			graph) ./nopal record -q -p $pid --duration 100ms --graph -o attach.data ;;
 			esac
 			g=$(gap)
 			if [ -z "$best" ] || [ "$g" -lt "$best" ]; then best=$g; fi

@@ -131,6 +131,7 @@ func measureAttach(ctx context.Context) ([]figure, error) {
 		}
 		what := "stand-still, " + f[0] + " sites, " + map[string]string{
 			"idle": "nopal not there", "none": "one armed", "percent": "1 % armed", "all": "all armed",
+			"graph": "all armed with their exits",
 		}[f[1]]
 		figures = append(figures, figure{what, "linear", fmt.Sprintf("%.1f ms, %.0f ns a site", gap/1e6, gap/sites)})
 	}

@@ -279,7 +279,7 @@ func TestOverwrite(t *testing.T) {
 // The disk is full: recording stops, what was written is readable, nopal says so, the command is unharmed.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=24k"); err != nil {
 		skip(t, "mount: "+err.Error())
 	}
 	defer func() {
