@@ -277,6 +277,32 @@ func TestCtlArm(t *testing.T) {
 	}
 }
 
+// A profile can be steered as well: what is armed later is counted from then on, and nothing while it is off.
+func TestCtlProfile(t *testing.T) {
+	p := startSteps(t)
+	r := startRecorder(t, p.pid(), "--profile", "-F", "s3")
+	p.do(t, 10)
+	r.ask(t, session.ActionArm, "s1")
+	p.do(t, 10)
+	r.ask(t, session.ActionOff)
+	p.do(t, 100)
+	r.ask(t, session.ActionOn)
+	p.do(t, 10)
+	r.ctl(t, "stop")
+	if o := r.wait(t); !o.ok() {
+		t.Errorf("the recording ends with status %#x\n%s", o.status, o.stderr)
+	}
+	clean(t, p.pid())
+	p.do(t, 1)
+	p.finish(t)
+	report := nopalOK(t, "report", "-i", r.file, "--format=csv").stdout
+	for name, want := range map[string]string{"s1": "20", "s3": "120"} {
+		if !strings.Contains(report, "\n"+name+",") || !strings.Contains(report, ","+want+",") {
+			t.Errorf("no %s calls of %s in\n%s", want, name, report)
+		}
+	}
+}
+
 func TestCtlFilter(t *testing.T) {
 	p := startSteps(t)
 	r := startRecorder(t, p.pid(), "-F", "s3")
