@@ -155,8 +155,7 @@ regsCaller:
 	LDP  -16(R11), (R13, R14)                         // offset of the tid, ring
 	TBNZ $0, R13, regsSlow
 	MOVWU (R10)(R13), R10                             // tid
-	UBFX $0, R10, $const_SlotBits, R12
-	ADD  R12<<const_SlotShift, R11, R11               // home slot
+	BFI  $const_SlotShift, R10, $const_SlotBits, R11  // home slot
 	LDXP (R11), (R12, R13)
 	MRS  CNTVCT_EL0, R16
 	EOR  R16>>const_TimeBits, R13, R17

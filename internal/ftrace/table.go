@@ -289,22 +289,3 @@ func (t *Table) Update(text arm64.Text, o *Object) error {
 	}
 	return first
 }
-
-// Restore puts slot 1 back where slot 2 is a NOP again. All threads must be stopped.
-func (t *Table) Restore(text arm64.Text, o *Object) error {
-	var first error
-	for i := range o.Records {
-		r := &o.Records[i]
-		if !r.prepared || r.target != 0 {
-			continue
-		}
-		if err := arm64.RemoveMov(text, r.Addr); err != nil {
-			if first == nil {
-				first = fmt.Errorf("%s in %s: %w", o.Name(r), o.Path, err)
-			}
-			continue
-		}
-		r.prepared = false
-	}
-	return first
-}

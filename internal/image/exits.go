@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"math/bits"
 	"sort"
 
 	"nopal/internal/arch/arm64"
@@ -116,8 +117,30 @@ func (x *exitIndex) find(site int) Exits {
 		body.Pads = x.pads
 	}
 	var e Exits
-	e.List, e.Reason = x.finder.Find(&body)
+	if e.List, e.Reason = x.finder.Find(&body); e.Reason == "" {
+		e.Reason = x.goesOn(e.List)
+	}
+	if e.Reason != "" {
+		e.List = nil
+	}
 	return e
+}
+
+// goesOn says which tail call is none: where it leads, registers are read that the caller
+// of a function leaves nothing in, and that the code at exits changes. Compilers move
+// the common ends of functions to a place of their own (LLVM's machine outliner).
+func (x *exitIndex) goesOn(list []Exit) (reason string) {
+	var insns [liveWindow]uint32
+	for _, e := range list {
+		if e.Kind != arm64.ExitTailB {
+			continue
+		}
+		code := x.code.read(insns[:], e.Target, e.Target+liveWindow*arm64.InsnSize)
+		if live := arm64.LiveIn(code, temporaries); live != 0 {
+			return fmt.Sprintf("a branch (at %#x) leads to what goes on with its x%d", e.Addr, bits.TrailingZeros32(live))
+		}
+	}
+	return ""
 }
 
 // read reads the object's memory.

@@ -161,7 +161,7 @@ func (s *session) wishes(t *target) (stop bool, err error) {
 		if err := mark("a trigger has written the buffer out"); err != nil {
 			return false, err
 		}
-		if err := s.rec.w.Flush(); err != nil {
+		if err := s.rec.w.Sync(); err != nil {
 			return false, err
 		}
 	}

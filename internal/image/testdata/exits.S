@@ -58,6 +58,17 @@ epilogue:
 0:	ret
 	done entry_only_shared_epilogue_2
 
+// The common end of functions, moved to a place of its own without a frame.
+	function entry_only_outlined
+	ldr	x9, [x1]
+	b	outlined
+	done entry_only_outlined
+	.type	outlined, %function
+outlined:
+	str	x9, [x0]
+	ret
+	.size	outlined, . - outlined
+
 // The linker moved an instruction.
 	function exits_1_veneer
 	adrp	x1, relative
