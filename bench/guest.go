@@ -21,7 +21,7 @@ func guest(ctx context.Context, vm vmtest.VM, command string, files ...string) (
 	script, _, _ := strings.Cut(command, " ")
 	var out bytes.Buffer
 	vm.Dir, vm.Pages, vm.CPU = "build/vm", "4k", "cortex-a72"
-	vm.Memory, vm.Timeout = 2048, 5*time.Minute
+	vm.Memory, vm.Timeout = 2048, 20*time.Minute
 	vm.Stdout, vm.Stderr = &out, os.Stderr
 	files = append(files, "build/arm64/nopal:nopal", filepath.Join("bench", script)+":"+script)
 	status, err := vm.Run(ctx, vmtest.Job{Command: "sh " + command}, files)
