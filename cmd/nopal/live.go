@@ -87,7 +87,7 @@ func (a *app) live(c *cobra.Command, f *liveFlags, args []string) (err error) {
 	readers.Go(func() { data.read(r) })
 	o := session.Options{
 		Filter: filter, Profile: true, Buffer: liveBuffer, Output: fmt.Sprintf("/proc/self/fd/%d", w.Fd()),
-		Log: a.stderr, CommandLine: os.Args, Version: versionNumber(), ProfileEvery: time.Duration(f.interval) / 2, // so that no table is older than that
+		Log: a.stderr, CommandLine: os.Args, Version: versionNumber(), ProfileEvery: time.Duration(f.interval),
 	}
 	view := &liveView{data: &data, keys: keys, by: analyze.ByFunction, limit: f.limit, name: fmt.Sprintf("process %d", f.pid)}
 	if len(args) > 0 {
