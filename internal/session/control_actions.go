@@ -47,9 +47,10 @@ func replyOf(message string, err error) ControlReply {
 	return ControlReply{Message: message}
 }
 
-// snapshotPause is how long a trigger or a signal has to wait for another snapshot: each
-// copies the recording so far.
-const snapshotPause = time.Second
+// snapshotPause is how long a trigger or a signal has to wait for another snapshot. Each
+// copies the recording so far: a trigger that fires for ever must not fill the disk, so it
+// doubles with every few.
+func (s *session) snapshotPause() time.Duration { return time.Second << min(s.snapshots/8, 16) }
 
 // signalled takes a snapshot because of a signal or a trigger: what comes of it is told
 // to the user of the recording. Where they come faster than files are written, most are
@@ -60,8 +61,8 @@ func (s *session) signalled() {
 			fmt.Fprintf(s.rec.o.Log, "nopal: "+format+"\n", args...)
 		}
 	}
-	if s.copying.Load() || time.Since(s.snapshotAt) < snapshotPause {
-		s.rec.warn("snapshots are asked for faster than one a second: most are left out")
+	if s.copying.Load() || time.Since(s.snapshotAt) < s.snapshotPause() {
+		s.rec.warn("snapshots are asked for faster than one a second, or for a long time: most are left out")
 		return
 	}
 	s.snapshotAt = time.Now()
