@@ -307,6 +307,42 @@ func tries(file string) bool {
 
 // Threads that come and go take the place of those before; the counts of all are there.
 func TestProfileThreadsComeAndGo(t *testing.T) {
-	got, file := recordSame(t, "", []string{"--profile", "--no-follow"}, fixture(t, "threads"), "24", "32", "1000")
+	got, file := recordSame(t, "", []string{"--profile", "--no-follow"}, fixture(t, "threads"), "6", "32", "1000")
 	sameCounts(t, readProfile(t, file).recording, truth(t, got.stdout))
+}
+
+// A program that locks all of its memory has little of what is there for more threads.
+func TestProfileLockedMemory(t *testing.T) {
+	prog := fixture(t, "locked")
+	o, file := record(t, "go\n", []string{"--profile"}, prog)
+	if !o.ok() {
+		t.Fatalf("%#x %s", o.status, o.stderr)
+	}
+	sameCounts(t, readProfile(t, file).recording, truth(t, o.stdout))
+
+	p := startReady(t, prog)
+	rec := start(t, nopalBin(t), "record", "-q", "--profile", "-o", file, "-p", p.pid())
+	eventually(t, "a recording of "+p.pid(), func() bool { return nopal(t, "ctl", "-p", p.pid(), "status").ok() })
+	status, err := os.ReadFile("/proc/" + p.pid() + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			if n, _ := strconv.Atoi(f[1]); n > 400<<10 {
+				t.Errorf("%d KiB of memory are in use", n)
+			}
+		}
+	}
+	if _, err := io.WriteString(p.stdin, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	if o := p.finish(t); !o.ok() {
+		t.Errorf("%#x %s", o.status, o.stderr)
+	}
+	rec.wait(t)
+	got := readProfile(t, file)
+	if n := got.calls[who{"work", 0}]; n != 1000 {
+		t.Errorf("%d calls of work", n)
+	}
 }

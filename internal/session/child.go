@@ -80,7 +80,7 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 	if err := t.writeControl(); err != nil {
 		return err
 	}
-	if err := t.mapProfileChild(ctx, parent); err != nil {
+	if err := t.mapProfileChild(ctx); err != nil {
 		return err
 	}
 	t.installed = true

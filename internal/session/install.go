@@ -33,6 +33,9 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 	if err := t.makeRing(ctx); err != nil {
 		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
+	if err := t.mapProfile(ctx); err != nil {
+		return fmt.Errorf("install in process %d: %w", t.pid, err)
+	}
 	if err := t.findLoader(); err != nil {
 		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
@@ -154,10 +157,7 @@ func (t *target) makeRing(ctx context.Context) error {
 	if err := t.mapShadow(ctx); err != nil {
 		return err
 	}
-	if err := t.writeControl(); err != nil {
-		return err
-	}
-	return t.mapProfile(ctx)
+	return t.writeControl()
 }
 
 // prefault is how many bytes of ring pages exist from the start.

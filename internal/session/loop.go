@@ -158,10 +158,8 @@ func (s *session) look(flush bool) (int, error) {
 			return total, err
 		}
 		t.refineTid()
-		if flush {
-			if err := t.lookProfile(); err != nil {
-				return total, err
-			}
+		if err := t.lookProfile(flush); err != nil {
+			return total, err
 		}
 		stop, err := s.wishes(t)
 		if err != nil {
@@ -283,6 +281,9 @@ func (s *session) beginDynamic(ctx context.Context, t *target, hook uint64) erro
 		return err
 	}
 	if err := s.rec.checkFilter(false); err != nil && !s.follow {
+		return err
+	}
+	if err := t.mapProfile(ctx); err != nil {
 		return err
 	}
 	if err := t.islands(objects, t.mmapStopped(ctx)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -25,12 +26,16 @@ const (
 	profilePrefix = memfdPrefix + "-profile"
 )
 
-// How much there is of everything, at the most. It is address space and the size of a
-// sparse file: memory is taken by what is used.
+// How much there is of everything. Areas are address space until a thread uses them.
+// A program that locks its memory (mlockall) has all of a file, but nothing behind its
+// end: that is where the areas are that threads do not need yet.
 const (
-	profileFuncs = 128 << 10 // functions of a process that are counted
-	profileAreas = 2048      // threads that are counted at a time
-	profileLeast = 16        // where the address space is limited
+	profileFuncs  = 4 << 10   // functions that are loaded later, at the least
+	profileSpace  = 64 << 30  // bytes for areas, at the most
+	profileAreas  = 8192      // areas, at the most
+	profileLeast  = 16        // and at the least, where the address space is limited
+	profileFirst  = 512 << 20 // bytes of areas at first
+	profileLocked = 32 << 20  // and in a program that has locked its memory
 )
 
 // bodyOffset is from a site's first slot to behind its second.
@@ -40,7 +45,8 @@ const bodyOffset = 8
 type profile struct {
 	file   *os.File
 	addr   uint64 // in the target
-	size   uint64
+	layout profileParts
+	first  uint64 // bytes of areas that there are at first
 	mem    []byte // the part that is not areas
 	head   *entry.ProfileHeader
 	links  []uint32
@@ -64,7 +70,7 @@ type profileKey = profiled
 
 // newProfile knows no function yet.
 func newProfile() *profile {
-	return &profile{funcs: make([]profiled, 1), numbers: map[profileKey]int{}, sites: map[uint64]int{}, room: profileFuncs}
+	return &profile{funcs: make([]profiled, 1), numbers: map[profileKey]int{}, sites: map[uint64]int{}, room: profileFuncs, first: profileFirst}
 }
 
 // inherit is the profile of a forked child, which has the stubs of its parent and so
@@ -73,7 +79,7 @@ func (p *profile) inherit() *profile {
 	if p == nil {
 		return nil
 	}
-	return &profile{funcs: slices.Clone(p.funcs), numbers: maps.Clone(p.numbers), sites: maps.Clone(p.sites), addr: p.addr, room: p.room}
+	return &profile{funcs: slices.Clone(p.funcs), numbers: maps.Clone(p.numbers), sites: maps.Clone(p.sites), addr: p.addr, layout: p.layout, first: p.first, room: p.room}
 }
 
 // number is the number of a function of o, which it gets when it is first asked for.
@@ -142,50 +148,65 @@ func (p *profile) enter(site, counters uint64) {
 	}
 }
 
-// mapProfile maps the memory of a profile into the target and tells it.
+// mapProfile maps the memory of a profile into the stopped target and tells it. What
+// plan has found says how much.
 func (t *target) mapProfile(ctx context.Context) error {
 	if !t.rec.o.Profile {
 		return nil
 	}
 	p := newProfile()
 	t.profile = p
-	known := 0
 	for _, o := range t.objects {
-		known += o.wanted
+		p.room += 2 * o.wanted
 	}
-	p.room = max(p.room, 2*known)
+	if locksMemory(t.pid) {
+		p.first = profileLocked
+	}
 	maps, err := tracee.Maps(t.pid)
 	if err != nil {
 		return err
 	}
-	for areas := uint64(profileAreas); ; areas /= 2 {
-		l := profileLayout(p.room, areas)
-		addr, err := findRoom(maps, l.size+entry.ProfileAreaAlign)
+	for most := uint64(profileAreas); ; most /= 2 {
+		p.layout = profileLayout(p.room, most)
+		addr, err := findRoom(maps, p.layout.size+entry.ProfileAreaAlign)
 		none := err != nil
 		if err == nil {
 			p.addr = (addr + entry.ProfileAreaAlign - 1) &^ (entry.ProfileAreaAlign - 1)
-			err = t.ring.AddIsland(p.addr, l.size)
+			err = t.ring.AddIsland(p.addr, p.layout.size)
 		}
 		if err == nil {
-			err = p.make(ctx, t, l, sys.MapFixedNoReplace)
+			err = p.make(ctx, t, sys.MapFixedNoReplace)
 		}
 		if err == nil {
 			return t.tellProfile()
 		}
-		if areas == profileLeast || !none && !errors.Is(err, syscall.ENOMEM) {
-			return fmt.Errorf("map %d MiB for the profile of process %d (its address space may be limited, see ulimit -v): %w", l.size>>20, t.pid, err)
+		if most <= profileLeast || !none && !errors.Is(err, syscall.ENOMEM) {
+			return fmt.Errorf("map %d MiB for the profile of process %d (its address space may be limited, see ulimit -v): %w", p.layout.size>>20, t.pid, err)
 		}
 	}
 }
 
+// locksMemory reports whether a process has locked memory, and so maybe all.
+func locksMemory(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmLck:" {
+			return f[1] != "0"
+		}
+	}
+	return false
+}
+
 // mapProfileChild is mapProfile for a forked child, which must not write into its
 // parent's.
-func (t *target) mapProfileChild(ctx context.Context, parent *target) error {
-	if t.profile == nil || parent.profile == nil || parent.profile.size == 0 {
+func (t *target) mapProfileChild(ctx context.Context) error {
+	if t.profile == nil || t.profile.addr == 0 {
 		return nil
 	}
-	l := profileLayout(t.profile.room, parent.profile.head.Areas)
-	if err := t.profile.make(ctx, t, l, mapFixed); err != nil {
+	if err := t.profile.make(ctx, t, mapFixed); err != nil {
 		return err
 	}
 	for site, n := range t.profile.sites {
@@ -202,30 +223,32 @@ type profileParts struct {
 	size                      uint64
 }
 
-func profileLayout(room int, areas uint64) profileParts {
+// profileLayout has room for so many functions, and areas for at most so many threads.
+func profileLayout(room int, most uint64) profileParts {
 	align := func(n uint64) uint64 {
 		return (n + entry.ProfileAreaAlign - 1) &^ (entry.ProfileAreaAlign - 1)
 	}
-	l := profileParts{areas: areas, areaSize: align(counterOffset(room))}
+	l := profileParts{areaSize: align(counterOffset(room))}
+	l.areas = min(max(profileSpace/l.areaSize, profileLeast), most)
 	l.lookups = 1 << bits.Len64(uint64(room)) // at most half of it is used
 	l.lookups *= 2
 	l.linksOff = 4096
-	l.lookupOff = align(l.linksOff + 4*(areas+1))
+	l.lookupOff = align(l.linksOff + 4*(l.areas+1))
 	l.areasOff = align(l.lookupOff + (l.lookups+entry.ProfileProbes)*sizeofLookup)
-	l.size = l.areasOff + areas*l.areaSize
+	l.size = l.areasOff + l.areas*l.areaSize
 	return l
 }
 
 // make makes and maps the memory.
-func (p *profile) make(ctx context.Context, t *target, l profileParts, fixed int) error {
+func (p *profile) make(ctx context.Context, t *target, fixed int) error {
 	file, fd, err := t.makeMemfd(ctx, profileName)
 	if err != nil {
 		return err
 	}
-	if err := p.format(file, l); err != nil {
+	if err := p.format(file); err != nil {
 		return errors.Join(err, file.Close(), t.p.CloseFD(ctx, fd))
 	}
-	err = t.mmapStopped(ctx)(p.addr, l.size, sys.ProtRead|sys.ProtWrite, sys.MapShared|sys.MapNoReserve|fixed, fd)
+	err = t.mmapStopped(ctx)(p.addr, p.layout.size, sys.ProtRead|sys.ProtWrite, sys.MapShared|sys.MapNoReserve|fixed, fd)
 	if err := errors.Join(err, t.p.CloseFD(ctx, fd)); err != nil {
 		return errors.Join(err, p.close())
 	}
@@ -233,23 +256,39 @@ func (p *profile) make(ctx context.Context, t *target, l profileParts, fixed int
 }
 
 // format lays out a fresh file.
-func (p *profile) format(file *os.File, l profileParts) error {
-	if err := file.Truncate(int64(l.size)); err != nil {
+func (p *profile) format(file *os.File) error {
+	l := p.layout
+	areas := min(max(p.first/l.areaSize, 1), l.areas)
+	if err := file.Truncate(int64(l.areasOff + areas*l.areaSize)); err != nil {
 		return fmt.Errorf("make memory for a profile: %w", err)
 	}
 	mem, err := sys.MapSharedFile(int(file.Fd()), 0, int(l.areasOff))
 	if err != nil {
 		return fmt.Errorf("map memory for a profile: %w", err)
 	}
-	p.file, p.mem, p.size = file, mem, l.size
+	p.file, p.mem = file, mem
 	p.head = profileHeader(mem)
 	p.links = profileLinks(mem[l.linksOff:], l.areas+1)
 	p.lookup = profileLookup(mem[l.lookupOff:], l.lookups+entry.ProfileProbes)
 	*p.head = entry.ProfileHeader{
-		Areas: l.areas, AreaSize: l.areaSize, AreasOff: l.areasOff, LinksOff: l.linksOff,
+		Areas: areas, AreaSize: l.areaSize, AreasOff: l.areasOff, LinksOff: l.linksOff,
 		LookupOff: l.lookupOff, LookupShift: uint64(32 - bits.TrailingZeros64(l.lookups)),
 	}
 	p.read = newProfileReading()
+	return nil
+}
+
+// grow makes areas that threads may need soon. It is called often.
+func (p *profile) grow() error {
+	areas := p.head.Areas
+	if atomic.LoadUint64(&p.head.Given) <= areas/4 || areas == p.layout.areas {
+		return nil
+	}
+	areas = min(4*areas, p.layout.areas)
+	if err := p.file.Truncate(int64(p.layout.areasOff + areas*p.layout.areaSize)); err != nil {
+		return fmt.Errorf("make memory for a profile: %w", err)
+	}
+	atomic.StoreUint64(&p.head.Areas, areas)
 	return nil
 }
 

@@ -59,16 +59,20 @@ func newProfileReading() profileReading {
 	}
 }
 
-// lookProfile reads the target's profile if it is time to.
-func (t *target) lookProfile() error {
+// lookProfile sees that there is room and, with flush, reads the target's profile if it
+// is time to.
+func (t *target) lookProfile(flush bool) error {
 	p := t.profile
 	if p == nil || p.head == nil {
 		return nil
 	}
+	if err := p.grow(); err != nil || !flush {
+		return err
+	}
 	now := time.Now()
 	every := t.rec.o.ProfileEvery / 2 // what is shown then is at most as old
 	pause := cmp.Or(every, profileLook)
-	if atomic.LoadUint64(&p.head.Given) > p.head.Areas/8 && uint32(atomic.LoadUint64(&p.head.FreeHead)) == 0 {
+	if atomic.LoadUint64(&p.head.Given) > p.layout.areas/8 && uint32(atomic.LoadUint64(&p.head.FreeHead)) == 0 {
 		pause = min(pause, p.read.pause) // threads may be coming and going
 	}
 	if now.Sub(p.read.looked) < pause {
