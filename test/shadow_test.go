@@ -41,6 +41,9 @@ func TestShadowPrograms(t *testing.T) {
 					return // 100,000 calls deep: see TestShadowLimits
 				}
 				sameCounts(t, r, truth(t, got.stdout))
+				if strings.HasPrefix(line, "rawclone") {
+					return // threads with one thread block have one stack
+				}
 				if !nest {
 					returned(t, r, got.stdout, argv[0])
 				} else if balanced(t, r); !strings.Contains(line, "static") {
