@@ -82,10 +82,12 @@ func (t *target) lookProfile(flush bool) error {
 	if err := t.buryProfiles(); err != nil {
 		return err
 	}
-	if now.Before(p.read.writeAt) {
-		return nil
+	if every == 0 {
+		if now.Before(p.read.writeAt) {
+			return nil
+		}
+		p.read.writeAt = now.Add(min(max(profileLook, now.Sub(p.read.begun)/profileSpread), profileMost))
 	}
-	p.read.writeAt = now.Add(cmp.Or(every, min(max(profileLook, now.Sub(p.read.begun)/profileSpread), profileMost)))
 	return t.writeProfile()
 }
 
