@@ -79,6 +79,10 @@ func (d *Drainer) Crowded() bool {
 	return d.used > d.ring.header.PoolPages/8 || len(d.streams) > entry.SlotCount/8
 }
 
+// Filling reports whether pages are taken faster than they are given back, so that
+// events may be lost soon.
+func (d *Drainer) Filling() bool { return !d.overwrite && d.used > d.ring.header.PoolPages/4 }
+
 // Look collects what has been committed. Full pages are handed on and freed;
 // with flush, so is what stands in pages that are still being written. It
 // returns how many words it has handed on.

@@ -146,13 +146,14 @@ func (s *session) run(ctx context.Context, ended <-chan struct{}) (string, error
 // look drains all targets once and answers their loaders.
 func (s *session) look(flush bool) (int, error) {
 	ticks := entry.Counter()
-	total := 0
+	total, hurry := 0, false
 	for _, t := range s.targets {
 		if !t.installed {
 			continue
 		}
 		t.serveLoader()
 		n, err := t.drainer.Look(flush)
+		hurry = hurry || t.drainer.Filling()
 		total += n
 		if err != nil {
 			return total, err
@@ -172,6 +173,7 @@ func (s *session) look(flush bool) (int, error) {
 			_ = t.findStacks()
 		}
 	}
+	s.rec.w.Hurry(hurry)
 	if flush && !s.rec.o.Overwrite {
 		return total, s.rec.round(ticks)
 	}

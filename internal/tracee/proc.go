@@ -89,6 +89,10 @@ func Auxv(pid int) (AuxVector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read auxiliary vector of process %d: %w", pid, notThere(err))
 	}
+	if len(data) == 0 {
+		// Its memory is gone already.
+		return nil, fmt.Errorf("read auxiliary vector of process %d: %w", pid, ErrExited)
+	}
 	v := AuxVector{}
 	for ; len(data) >= 16; data = data[16:] {
 		if typ := binary.NativeEndian.Uint64(data); typ != 0 {
