@@ -196,7 +196,8 @@ func writeGraph(name string, events int) error {
 			}
 			n += perChunk
 			chunk := trace.Chunk{Proc: 1, Stream: uint32(th), TID: 1000 + uint32(th), Base: base, Words: words}
-			if err := w.WriteChunk(chunk); err != nil {
+			// A drainer has time between two looks: no chunk is written as it is for want of it.
+			if err := errors.Join(w.WriteChunk(chunk), w.Sync()); err != nil {
 				return err
 			}
 		}
