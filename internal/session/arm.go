@@ -131,7 +131,6 @@ func (t *target) rearm(on bool) error {
 	if on {
 		t.profileArms()
 	}
-	text := &ftrace.LiveBatch{Memory: t.text()}
 	var errs []error
 	for _, o := range t.objects {
 		if o.island == 0 {
@@ -139,17 +138,30 @@ func (t *target) rearm(on bool) error {
 		}
 		t.setTrampolines(o)
 		t.putTriggers(o)
-		if err := t.table.Update(text, o.traced); err != nil {
+		text := &ftrace.LiveBatch{Memory: t.text()}
+		err := t.table.Update(text, o.traced)
+		if e := text.Flush(func(addr uint64) bool { return on == (addr-o.island < o.islandSize) }); err == nil {
+			err = e
+		}
+		if err != nil && !notThere(err) && t.mapped(o) {
 			errs = append(errs, err)
 		}
 	}
-	err := text.Flush(func(addr uint64) bool {
-		return on == isOurs(t.ring.Islands(), addr)
-	})
-	if err = errors.Join(append(errs, err)...); err != nil && !notThere(err) {
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("arm functions of process %d: %w", t.pid, err)
 	}
 	return nil
+}
+
+// mapped reports whether the target has an object mapped still: what it unmaps meanwhile
+// cannot be armed, and need not be.
+func (t *target) mapped(o *object) bool {
+	maps, err := tracee.Maps(t.pid)
+	if err != nil {
+		return false
+	}
+	m, ok := mappingAt(maps, o.start)
+	return ok && m.Start == o.start && strings.TrimSuffix(m.Path, " (deleted)") == o.path
 }
 
 // prepareMore prepares what is wanted and was not from the start. The process stands
