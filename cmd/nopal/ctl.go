@@ -28,8 +28,11 @@ func newCtl(a *app) *cobra.Command {
 		Use:   "ctl -p PID COMMAND",
 		Short: "Control a recording while it runs",
 		Long: `ctl steers a recording that another nopal is making of a process: it is switched off and on, functions are armed and
-disarmed, filters changed, and snapshots taken, without restarting the recording and without stopping a thread of the process. What was done,
-and when, is noted in the recording.
+disarmed, filters changed, and snapshots taken, without restarting the recording. What was done, and when, is noted in the recording.
+
+No thread of the process is stopped for it, with two exceptions, for which it stands still once, for a moment: functions are armed that the
+recording left out from the start (unless it was begun with --prepare-all), and the first filter or limit is set for a --graph that was begun
+with none.
 
 Only the user who started the recording, and root, may control it. It listens on a socket in that user's runtime
 directory ($XDG_RUNTIME_DIR/nopal or /run/user/UID/nopal; root's is /run/nopal), never on the network.`,
@@ -134,7 +137,8 @@ func newCtlFilter(a *app, f *ctlFlags) *cobra.Command {
 		Use:   "filter -p PID [-F GLOB] [-N GLOB] [-t TIME] [-D N]",
 		Short: "Change the filters of a recording",
 		Long: `filter replaces the filters that the recording began with. With -F or -N the functions are chosen anew by all of those that are
-given now; -F '*' chooses all. -t and -D change only what they name; 0 takes the limit away.`,
+given now; -F '*' chooses all. What was armed and disarmed by name is forgotten. -t and -D, of a --graph, change only what they name; 0 takes
+the limit away. The first filter or limit of a --graph that was begun with none makes the process stand still once, for a moment.`,
 		Example: `  nopal ctl -p 1234 filter -F 'http_*' -N 'http_log*'
   nopal ctl -p 1234 filter -t 500us
   nopal ctl -p 1234 filter -t 0 -D 0`,
