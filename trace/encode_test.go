@@ -190,6 +190,29 @@ func TestHurry(t *testing.T) {
 	}
 }
 
+// TestPatient: where nothing can be lost any more all chunks are encoded, and without a
+// hurry all are, however fast they come.
+func TestPatient(t *testing.T) {
+	p := newProg(1, 300, 0)
+	words := p.appendWords(nil, MaxChunk/8, new(uint64))
+	for _, patient := range []bool{false, true} {
+		w := beginGraph(t, &bytes.Buffer{})
+		w.Patient(patient)
+		w.Hurry(patient)
+		for stream := range uint32(100) {
+			lost := uint64(0)
+			if patient {
+				lost = 1
+			}
+			check(t, w.WriteChunk(Chunk{Proc: 1, Stream: stream, TID: 100 + stream, Lost: lost, Words: words}), w.submitAll())
+		}
+		check(t, w.Sync())
+		if n := w.Stats().Bytes; n > int64(100*len(words)/4) {
+			t.Errorf("patient %v: %d bytes of %d", patient, n, 100*len(words))
+		}
+	}
+}
+
 func FuzzEncode(f *testing.F) {
 	p := newProg(1, 100, 0.2)
 	f.Add(p.appendWords(nil, 100, new(uint64)))

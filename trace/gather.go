@@ -13,9 +13,8 @@ const (
 	// maxGathered is the number of bytes that are gathered for all streams.
 	maxGathered = 8 << 20
 
-	// maxJobs is how many chunks are encoded at a time. When events come
-	// faster, the others are written as they are: a larger file is better
-	// than lost events.
+	// maxJobs is how many chunks are encoded at a time. Who gives more waits for
+	// one of them, unless there is a hurry.
 	maxJobs = 2
 
 	// calmAfterLoss is for how many chunks the drainer has the processor for
@@ -39,6 +38,7 @@ type gatherer struct {
 	queue    []*queued
 	jobs     int // in queue
 	hurry    bool
+	patient  bool
 	calm     int // chunks to be written as they are before one is encoded again
 	queued   int // bytes in queue that are not encoded
 	encoders []*encoder
@@ -163,6 +163,10 @@ func (w *Writer) WriteChunk(c Chunk) error {
 // take processor time from whoever waits for it.
 func (w *Writer) Hurry(hurry bool) { w.gather.hurry = hurry }
 
+// Patient says whether no event can be lost any more, because all that are to come are
+// there: then every chunk is encoded, whatever was lost before.
+func (w *Writer) Patient(patient bool) { w.gather.patient = patient }
+
 // submitAll ends all batches.
 func (w *Writer) submitAll() error {
 	for len(w.gather.batches) > 0 {
@@ -185,13 +189,18 @@ func (w *Writer) submit(b *batch) error {
 	if b.Lost != 0 {
 		g.calm = calmAfterLoss
 	}
-	plain := g.hurry || g.calm > 0 || g.jobs >= maxJobs
+	plain := !g.patient && (g.hurry || g.calm > 0)
 	if g.calm > 0 {
 		g.calm--
 	}
 	if len(b.buf) < headroom+8*minEncoded || plain {
 		b.header(b.buf[:blockHeader], 0)
 		return w.enqueue(q)
+	}
+	if g.jobs >= maxJobs {
+		if err := w.collect(maxJobs - 1); err != nil {
+			return err
+		}
 	}
 	e, err := g.encoder()
 	if err != nil {

@@ -144,6 +144,8 @@ func (t *target) closeRing() error {
 	if err := t.closeProfile(); err != nil {
 		return err
 	}
+	t.rec.w.Patient(true)
+	defer t.rec.w.Patient(false)
 	noSlot, err := t.drainer.Close()
 	if err == nil && noSlot > 0 {
 		err = t.sink().Lost(0, 0, noSlot)
