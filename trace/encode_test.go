@@ -194,7 +194,7 @@ func TestHurry(t *testing.T) {
 // hurry all are, however fast they come.
 func TestPatient(t *testing.T) {
 	p := newProg(1, 300, 0)
-	words := p.appendWords(nil, MaxChunk/8, new(uint64))
+	words := p.appendWords(nil, 60000, new(uint64))
 	for _, patient := range []bool{false, true} {
 		w := beginGraph(t, &bytes.Buffer{})
 		w.Patient(patient)
