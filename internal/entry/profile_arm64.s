@@ -12,7 +12,8 @@
 // LDXP/STXP, between which the time is read: if a handler ran there, the exception
 // return has cleared the monitor (Arm ARM B2.9.4) and all is done again. So no call is
 // counted twice, and no duration lacks what its callees have. A handler that runs after
-// the STXP adds its time to a frame that is done with: the caller's self time has it.
+// the STXP adds its time to a frame that is done with, or makes it its own: the caller's
+// self time has it, or the call that ended counts as one of no time.
 //
 // Counters are added to by LDXR/STXR and LDXP/STXP, in loops without another memory
 // access, since a handler may add to the same ones.
@@ -99,6 +100,8 @@
 	SUB  $const_ProfileFrameSize, R13, R13            \
 	MOVD R13, ProfileSlot_Top(R11)                    \
 	SUB  R15, R10, R10                                \
+	TBZ  $63, R10, 2(PC)                              \
+	MOVD $0, R10                                      \ // the frame became a handler's behind the STXP
 	ADD  R14, R16, R16                                \
 	COUNT(extreme)
 
