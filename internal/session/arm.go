@@ -136,11 +136,15 @@ func (t *target) rearm(on bool) error {
 		if o.island == 0 {
 			continue
 		}
+		before := o.traced.Caller
 		t.setTrampolines(o)
 		t.putTriggers(o)
+		// Where filters begin, calls whose entry knows of them already are to be left by
+		// exits that record whatever comes.
+		exitsFirst := on && (before != o.island+t.blob.Caller || o.traced.Caller != o.island+t.blob.Shadow.Caller)
 		text := &ftrace.LiveBatch{Memory: t.text()}
 		err := t.table.Update(text, o.traced)
-		if e := text.Flush(func(addr uint64) bool { return on == (addr-o.island < o.islandSize) }); err == nil {
+		if e := text.Flush(func(addr uint64) bool { return exitsFirst == (addr-o.island < o.islandSize) }); err == nil {
 			err = e
 		}
 		if err != nil && !notThere(err) && t.mapped(o) {

@@ -183,6 +183,7 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 	r.Header().Session = uint64(os.Getpid())
 	if t.rec.o.StartOff {
 		r.Header().TraceOff = entry.TriggerTraceOff
+		t.traceOff = true
 	}
 	// The pages that are used first, and again and again: a fault for each costs the
 	// target more than what it writes there.

@@ -50,6 +50,7 @@ type target struct {
 	control     uint64
 	controlSize uint64
 	tidOffset   uint64 // as in entry.Control
+	traceOff    bool   // recording was switched off when it was last looked at
 	shadow      uint64 // the region of shadow stacks; 0: none
 	shadowState shadowState
 	refineAt    time.Time // when to look for it again, and how long to wait then

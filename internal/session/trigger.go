@@ -96,6 +96,7 @@ func (t *target) inheritTriggers(parent *target) {
 	to.Triggers = from.Triggers
 	to.TriggerLen = from.TriggerLen
 	to.TraceOff = atomic.LoadUint64(&from.TraceOff)
+	t.traceOff = to.TraceOff != 0
 }
 
 // setTraceOff switches recording off, or on, in the target, as a trigger does.
@@ -115,6 +116,7 @@ func (t *target) setTraceOff(off bool) error {
 			binary.LittleEndian.PutUint64(b[:], 0)
 		}
 	}
+	t.traceOff = off
 	if _, err := t.mem.WriteAt(b[:], int64(t.control+entry.ControlSize-16)); err != nil && !notThere(err) {
 		return fmt.Errorf("switch recording: %w", err)
 	}
@@ -140,9 +142,10 @@ func (s *session) wishes(t *target) (stop bool, err error) {
 	mark := func(text string) error {
 		return s.rec.w.WriteMark(trace.Mark{Proc: t.proc, Ticks: entry.Counter(), Text: text})
 	}
-	if w&entry.WishSwitched != 0 {
+	if off := atomic.LoadUint64(&h.TraceOff) != 0; w&entry.WishSwitched != 0 && off != t.traceOff {
+		t.traceOff = off
 		text := "a trigger has switched recording on"
-		if atomic.LoadUint64(&h.TraceOff) != 0 {
+		if off {
 			text = "a trigger has switched recording off"
 		}
 		if err := mark(text); err != nil {
