@@ -54,12 +54,12 @@ var nesting = []string{
 	"exceptions", "exceptions-clang", "exceptions-static", "exits", "unwind", "preserve",
 	"threads", "threads-musl 2", "threads-nopie 1", "dl", "ctors", "nolibc", "sandbox", "mdwe again", "values",
 	"tree", "ends exit 77", "ends signal 15", "ends segv", "busy 4 100", "busy 4 100 1", "brief", "many-10000 once",
-	"rawclone 500", "sigprof 50000", "sigprof-clang 50000",
+	"sigprof 50000", "sigprof-clang 50000",
 	"forks 5", "forks-static 2", "forks-musl 2", "forks chain 3",
 }
 
-// Programs that run on several stacks, or leave one by longjmp from another.
-var switching = []string{"coroutines", "altstack", "jumps", "jumps-clang", "jumps-musl-static", "storm 100", "storm-clang 50"}
+// Programs that run on several stacks, or leave one by longjmp from another; or whose threads cannot be told apart.
+var switching = []string{"coroutines", "rawclone 500", "altstack", "jumps", "jumps-clang", "jumps-musl-static", "storm 100", "storm-clang 50"}
 
 // Each program runs as without nopal with its exits patched; the recording has each call, and each call's end.
 func TestGraphPrograms(t *testing.T) {
