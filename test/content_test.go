@@ -279,7 +279,7 @@ func TestOverwrite(t *testing.T) {
 // The disk is full: recording stops, what was written is readable, nopal says so, the command is unharmed.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=24k"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
 		skip(t, "mount: "+err.Error())
 	}
 	defer func() {
@@ -289,8 +289,8 @@ func TestDiskFull(t *testing.T) {
 	}()
 	file := dir + "/nopal.data"
 	prog := fixture(t, "fib")
-	want := run(t, "", prog, "24")
-	got := nopal(t, "record", "-o", file, "--", prog, "24")
+	want := run(t, "", prog, "27")
+	got := nopal(t, "record", "-o", file, "--", prog, "27")
 	if got.stdout != want.stdout || got.status != want.status {
 		t.Errorf("the command was harmed: status %#x\n%s", got.status, got.stdout)
 	}
