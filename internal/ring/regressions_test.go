@@ -110,7 +110,7 @@ func TestLatePage(t *testing.T) {
 		p.event(1)
 		look(t, d, true)
 	}
-	if used := testPages - freePages(r); used > 1 {
+	if used := int(r.header.PoolPages) - freePages(r); used > 1 {
 		t.Errorf("%d pages are not in the pool, want the one in use", used)
 	}
 	finish(t, d)

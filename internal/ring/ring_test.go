@@ -469,7 +469,7 @@ func TestHandlerTakesThePage(t *testing.T) {
 			look(t, d, true)
 		}
 		look(t, d, true)
-		if used := testPages - freePages(r); used > 1 {
+		if used := int(r.header.PoolPages) - freePages(r); used > 1 {
 			t.Errorf("%s: %d pages are not in the pool, want the one in use", when, used)
 		}
 		finish(t, d)
