@@ -41,7 +41,7 @@ func TestAttach(t *testing.T) {
 			argv := strings.Fields(c.argv)
 			argv[0] = fixture(t, argv[0])
 			p := startReady(t, argv...)
-			_, file := attachFor(t, p.pid(), 30*time.Millisecond, append(c.options, "--buffer", "4m")...)
+			_, file := attachFor(t, p.pid(), 100*time.Millisecond, append(c.options, "--buffer", "4m")...)
 			clean(t, p.pid())
 			busyRight(t, p.finish(t))
 			checkBusy(t, file)
