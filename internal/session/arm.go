@@ -218,16 +218,3 @@ func (t *target) prepareStopped(ctx context.Context, objects []*object) error {
 	}
 	return t.writeSites(objects, standing, standing)
 }
-
-// addStubs writes the stubs of exits that are to be prepared into an island that is in
-// use already.
-func (t *target) addStubs(o *object) error {
-	code := make([]byte, o.stubs)
-	var err error
-	t.table.Stubs(o.traced, code, func(r *ftrace.Record) uint64 { return t.exitLiteral(o, r) }, func(off, size uint32) {
-		if err == nil {
-			err = t.writeIsland(o.traced.StubsAt+uint64(off), code[off:off+size])
-		}
-	})
-	return err
-}

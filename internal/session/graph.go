@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -125,36 +124,29 @@ func (t *target) setTrampolines(o *object) {
 	o.traced.StubsAt = o.island + t.stubsOffset()
 }
 
-// writeStubs puts the stubs of the exits of o into its island. No exit leads there yet.
+// writeStubs puts the stubs of the exits of o that are to be prepared into its island,
+// neighbours at once. No exit leads there yet. Where none is written no memory is taken.
 func (t *target) writeStubs(o *object) error {
 	if o.island == 0 || o.stubs == 0 {
 		return nil
 	}
-	for i := range o.traced.Records {
-		if o.traced.Records[i].Prepared() {
-			return t.addStubs(o)
-		}
-	}
 	code := make([]byte, o.stubs)
-	t.table.Stubs(o.traced, code, func(r *ftrace.Record) uint64 { return t.exitLiteral(o, r) }, nil)
-	// Where nothing is written no memory is taken.
-	const page = 4096
-	zero := make([]byte, page)
-	for at := 0; at < len(code); {
-		end := at
-		for ; end < len(code); end = min(end+page, len(code)) {
-			if next := min(end+page, len(code)); bytes.Equal(code[end:next], zero[:next-end]) {
-				break
-			}
+	var from, to uint32 // made and not written yet
+	var err error
+	flush := func() {
+		if err == nil && to > from {
+			err = t.writeIsland(o.traced.StubsAt+uint64(from), code[from:to])
 		}
-		if end > at {
-			if err := t.writeIsland(o.traced.StubsAt+uint64(at), code[at:end]); err != nil {
-				return err
-			}
-		}
-		at = end + page
 	}
-	return nil
+	t.table.Stubs(o.traced, code, func(r *ftrace.Record) uint64 { return t.exitLiteral(o, r) }, func(off, size uint32) {
+		if off > to || off < from {
+			flush()
+			from, to = off, off
+		}
+		to = max(to, off+size)
+	})
+	flush()
+	return err
 }
 
 // writeIsland writes code that nobody runs yet.
