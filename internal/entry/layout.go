@@ -109,7 +109,10 @@ type Control struct {
 	StackLow  uint64 // the main thread's stack, and its end
 	StackHigh uint64
 	TidReal   uint64 // TidOffset when triggers let it be
-	_         [ControlSize - 13*8]byte
+	// NoSyscalls is not 0 where the code may not make a system call to read memory: the
+	// program has a filter that may kill it for one.
+	NoSyscalls uint64
+	_          [ControlSize - 14*8]byte
 	// What shadow stacks and profiles need (shadow_arm64.s, profile_arm64.s).
 	MaxDepth  uint64 // how deep calls are recorded, counted from the thread's first function
 	Depth     uint64 // and counted from where recording begins
@@ -256,7 +259,7 @@ type IslandEntry struct {
 const RingMagic = 0x676e726c61706f6e
 
 // RingVersion changes whenever a layout in this file does.
-const RingVersion = 2
+const RingVersion = 3
 
 // Literals is the data at the end of an island's code, filled in when the code
 // is copied.
