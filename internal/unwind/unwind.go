@@ -1,0 +1,138 @@
+package unwind
+
+import "fmt"
+
+// Regs are the general registers of a stopped thread.
+type Regs struct {
+	X      [31]uint64
+	SP, PC uint64
+}
+
+// Memory is the memory of the process. Offsets are addresses.
+type Memory interface {
+	ReadAt(p []byte, off int64) (int, error)
+}
+
+// FrameKind says how a frame came to be left.
+type FrameKind uint8
+
+// The kinds of frames.
+const (
+	// Normal is a frame that has called the one before it, or the first.
+	Normal FrameKind = iota
+	// Signal is a frame that a signal has interrupted: the next instruction that it
+	// executes is the one at PC.
+	Signal
+	// Trampoline is code of nopal's own.
+	Trampoline
+)
+
+// Frame is a call that is open.
+type Frame struct {
+	PC uint64 // where it goes on
+	// CFA is the stack pointer as it was before the call (DWARF 5, 6.4): what the
+	// frame has on the stack lies below it.
+	CFA  uint64
+	Kind FrameKind
+	// Exact says that the instruction at PC is the next one of the frame for any
+	// reason but a call's return: PC is then what the frame is to be looked up by.
+	// Otherwise it is PC-4, as a call may be a function's last instruction.
+	Exact  bool
+	Object string // path of the object, or what the kernel calls the mapping; "" for memory without a name
+}
+
+// Lookup is the address that tells which function the frame belongs to.
+func (f Frame) Lookup() uint64 {
+	if f.Exact {
+		return f.PC
+	}
+	return f.PC - insnSize
+}
+
+const insnSize = 4
+
+// UnknownError says where a stack is not known any further, and why.
+type UnknownError struct {
+	PC     uint64 // of the frame whose caller is not known
+	Object string
+	Reason string
+	// Passing says that the thread is at a place that it leaves by itself soon, so
+	// that it is worth while to let it run a little and to try again.
+	Passing bool
+}
+
+func (e *UnknownError) Error() string {
+	in := ""
+	if e.Object != "" {
+		in = " in " + e.Object
+	}
+	return fmt.Sprintf("unwind from %#x%s: %s", e.PC, in, e.Reason)
+}
+
+// PlaceKind says what a Place is.
+type PlaceKind uint8
+
+// The kinds of places.
+const (
+	Nowhere  PlaceKind = iota // not known, or not any more
+	Register                  // in register N: 0 to 30, or 31 for sp
+	Stacked                   // in memory at CFA + Off
+)
+
+// Place is where a value is found.
+type Place struct {
+	Kind PlaceKind
+	N    uint8
+	Off  int64
+}
+
+// Ours says what holds at one instruction of nopal's code in the target.
+type Ours struct {
+	// Base + Off is the stack pointer that the program had when it came here.
+	Base uint8 // a register: 0 to 30, or 31 for sp
+	Off  int64
+	// Func is where the address is at which the function goes on that this code was
+	// called from. Nowhere: at an exit, which the function has left; Return is then
+	// where the thread goes on.
+	Func   Place
+	Return Place     // the return address of that function
+	Saved  [11]Place // x19 to x29 of that function
+}
+
+// Options are what New may be told.
+type Options struct {
+	// PACMask are the bits of a return address that are its signature, as
+	// NT_ARM_PAC_MASK gives them. 0: bits 63 to 48.
+	PACMask uint64
+	// Sysroot is put before the paths of objects: /proc/PID/root for a process in
+	// a mount namespace of its own.
+	Sysroot string
+	// Site tells whether the instruction at pc belongs to a site (its landing pad
+	// included), where a function's return address is in x30 and nothing is on its stack yet.
+	// Nil: what the objects' own tables of sites say.
+	Site func(pc uint64) bool
+	// Ours tells what holds at an instruction of nopal's own code. Nil: there is none.
+	Ours func(pc uint64) (Ours, bool)
+}
+
+// Unwinder makes stacks of one process. It is to be used by one goroutine at a
+// time.
+type Unwinder struct {
+	pid int
+	mem Memory
+	o   Options
+}
+
+// New makes an unwinder for a process. The objects of the process are read when
+// they are first met.
+func New(pid int, mem Memory, o Options) *Unwinder {
+	return &Unwinder{pid: pid, mem: mem, o: o}
+}
+
+// Stack gives the frames of a thread whose registers are regs, from the
+// innermost to the one that the thread began with. The thread has to be stopped. Where the stack
+// cannot be known to its end the error is an *UnknownError, and the frames are
+// those up to there.
+func (u *Unwinder) Stack(regs Regs) ([]Frame, error) {
+	return nil, &UnknownError{PC: regs.PC, Reason: "no call frame information is read yet"}
+}
