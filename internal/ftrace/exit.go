@@ -1,6 +1,7 @@
 package ftrace
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
@@ -77,16 +78,19 @@ func (e *Exit) stubSwitch() uint32 {
 	return genSwitch
 }
 
-// to is the trampoline that the exit's stub goes to.
-func (e *Exit) to(t *Trampolines) uint64 {
+// exitTo is what the stub of an exit of r goes to.
+func (o *Object) exitTo(r *Record, e *Exit) uint64 {
 	switch {
 	case e.Kind == arm64.ExitRet:
-		return t.ExitRet
+		return cmp.Or(r.own.ExitRet, o.ExitRet)
 	case e.pushed():
-		return t.ExitPushed
+		return cmp.Or(r.own.ExitPushed, o.ExitPushed)
 	}
-	return t.ExitGen
+	return cmp.Or(r.own.ExitGen, o.ExitGen)
 }
+
+// exitsGo is what tells where the stubs of r go from where they went.
+func (o *Object) exitsGo(r *Record) uint64 { return cmp.Or(r.own.ExitRet, o.ExitRet) }
 
 // SetExits says which instructions a record's function is left by. Without any, or
 // before it is called, none is changed.
@@ -142,7 +146,7 @@ func (t *Table) Stubs(o *Object, code []byte, literal func(r *Record) uint64, wr
 		on := t.target(o, r, true) != 0
 		for j := range r.exits {
 			e := &r.exits[j]
-			if err := o.stub(code, e, word, on); err != nil {
+			if err := o.stub(code, r, e, word, on); err != nil {
 				r.exits, r.stubs = nil, false
 				break
 			}
@@ -155,17 +159,17 @@ func (t *Table) Stubs(o *Object, code []byte, literal func(r *Record) uint64, wr
 		}
 		r.exitsTo = 0
 		if on && r.stubs {
-			r.exitsTo = o.Trampolines.ExitRet
+			r.exitsTo = o.exitsGo(r)
 		}
 	}
 }
 
 // stub writes one.
-func (o *Object) stub(code []byte, e *Exit, literal uint64, on bool) error {
+func (o *Object) stub(code []byte, r *Record, e *Exit, literal uint64, on bool) error {
 	at := o.StubsAt + uint64(e.stub)
 	branch := arm64.Nop
 	if on {
-		b, err := arm64.EncodeB(at+uint64(e.stubSwitch()), e.to(&o.Trampolines))
+		b, err := arm64.EncodeB(at+uint64(e.stubSwitch()), o.exitTo(r, e))
 		if err != nil {
 			return err
 		}
@@ -258,7 +262,7 @@ func (o *Object) prepareExits(text arm64.Text, r *Record) error {
 func (o *Object) switchExits(text arm64.Text, r *Record, on bool) error {
 	want := uint64(0)
 	if on {
-		want = o.Trampolines.ExitRet
+		want = o.exitsGo(r)
 	}
 	if !r.stubs || r.exitsTo == want {
 		return nil
@@ -274,7 +278,7 @@ func (o *Object) switchExits(text arm64.Text, r *Record, on bool) error {
 		insn := arm64.Nop
 		if on {
 			var err error
-			if insn, err = arm64.EncodeB(at, e.to(&o.Trampolines)); err != nil {
+			if insn, err = arm64.EncodeB(at, o.exitTo(r, e)); err != nil {
 				return err
 			}
 		}

@@ -18,8 +18,23 @@ type Record struct {
 	override int8   // 1: armed whatever ops want, -1: disarmed
 	target   uint64 // what slot 2 calls; 0: nothing
 	exits    []Exit
-	exitsTo  uint64 // Trampolines.ExitRet of those that the stubs go to; 0: switched off
+	exitsTo  uint64 // where the stub of its RET goes; 0: switched off
+	own      Own
 }
+
+// Own is code that was made for one function. Its site and the stubs of its exits lead
+// there instead of to the common trampolines, which it goes on to where there is more to
+// do. 0 is for what there is none of.
+type Own struct {
+	Inject uint64 // for ops that change the pc; goes on to Entry or a trampoline
+	Entry  uint64 // for ops with FlagProbe
+
+	ExitRet, ExitGen, ExitPushed uint64
+}
+
+// SetOwn says what code a record has of its own. Its site and stubs change with the next
+// [Table.Update].
+func (r *Record) SetOwn(own Own) { r.own = own }
 
 // Armed reports whether the site calls anything, and what.
 func (r *Record) Armed() (target uint64, ok bool) { return r.target, r.target != 0 }
@@ -210,11 +225,15 @@ func (t *Table) Beside(o *Object, r *Record, without Flags) uint64 {
 // forSet is the cheapest trampoline that serves all ops of a set.
 func (t *Table) forSet(o *Object, r *Record, set opsSet) uint64 {
 	switch f := t.flags(set); {
+	case f&FlagIPModify != 0 && r.own.Inject != 0:
+		return r.own.Inject
+	case f&FlagProbe != 0 && r.own.Entry != 0:
+		return r.own.Entry
 	case f&FlagNot != 0:
 		return o.Not
 	case f&FlagRoot != 0:
 		return o.Root
-	case f&(FlagRegs|FlagStack|FlagIPModify) != 0:
+	case f&(FlagRegs|FlagStack) != 0:
 		return o.RegsCaller
 	case o.Count != 0 && r.exits == nil: // one that never returns has none, and is known
 		return o.Count
