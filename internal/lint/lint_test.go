@@ -19,7 +19,7 @@ import (
 var layers = [][]string{
 	{"trace", "internal/sys", "internal/arch/arm64", "internal/arch/amd64"},
 	{"internal/image", "internal/entry", "internal/tracee", "internal/analyze"},
-	{"internal/ring", "internal/export", "internal/unwind"},
+	{"internal/ring", "internal/export", "internal/unwind", "internal/probe"},
 	{"internal/ftrace"},
 	{"internal/livepatch"},
 	{"internal/session"},
