@@ -202,6 +202,8 @@ func newBlock(t Type) Block {
 		return new(Profile)
 	case TypeMark:
 		return new(Mark)
+	case TypeProbe:
+		return new(Probe)
 	}
 	return nil
 }

@@ -22,7 +22,13 @@ func appendFields(dst []byte, fields []Field, v reflect.Value) []byte {
 func appendField(dst []byte, f *Field, v reflect.Value) []byte {
 	switch f.Kind {
 	case U32:
-		return binary.LittleEndian.AppendUint32(dst, uint32(v.Uint()))
+		n := uint32(0)
+		if v.Kind() != reflect.Bool {
+			n = uint32(v.Uint())
+		} else if v.Bool() {
+			n = 1
+		}
+		return binary.LittleEndian.AppendUint32(dst, n)
 	case U64:
 		return binary.LittleEndian.AppendUint64(dst, v.Uint())
 	case I64:
@@ -74,7 +80,11 @@ func (d *decoder) field(f *Field, v reflect.Value) error {
 	switch f.Kind {
 	case U32:
 		n, err := d.uint32()
-		v.SetUint(uint64(n))
+		if v.Kind() == reflect.Bool {
+			v.SetBool(n != 0)
+		} else {
+			v.SetUint(uint64(n))
+		}
 		return err
 	case U64:
 		n, err := d.uint64()

@@ -22,6 +22,7 @@ const (
 	LostCount                  // events were lost
 	FuncExit                   // a function was left
 	MarkText                   // something happened to the recording
+	Injection                  // something was done to a call: Text says what, Args with which values
 )
 
 // Event is an event of any thread.
@@ -36,7 +37,7 @@ type Event struct {
 	Addr    uint64 // of the function in the process
 	IP      uint64 // of the instruction after the call in its entry; 0 for exits
 	Count   uint64 // events lost
-	Text    string // of a mark
+	Text    string // of a mark, or the rule of an injection
 
 	// Duration in ns. Of an exit: since its entry, or -1 if that is not
 	// known. Of an entry with Leaf: of the call. Otherwise 0.
@@ -53,6 +54,9 @@ type Event struct {
 
 	Regs  *[NumRegs]uint64 // x0-x30, sp, pc, pstate, or nil
 	Stack []uint64         // return addresses, the innermost first; nil if not recorded
+
+	Args []Arg  // what was recorded of the arguments, or injected; valid as long as the event
+	Ret  *Value // what was recorded of an exit's result, or nil; likewise
 }
 
 // Events delivers the events of a recording in the order of time over all

@@ -50,6 +50,7 @@ const (
 	TypeEnd
 	TypeProfile
 	TypeMark
+	TypeProbe
 	maxType
 )
 
@@ -216,5 +217,32 @@ var specs = [maxType]Spec{
 		{Name: "tid", Kind: U32, Doc: "thread id, 0 for none in particular"},
 		{Name: "ticks", Kind: U64, Doc: "when"},
 		{Name: "text", Kind: String, Doc: "what"},
+	}},
+	TypeProbe: {"PROBE", "What the records of a probe number hold.", []Field{
+		{Name: "proc", Kind: U32, Doc: "process"},
+		{Name: "number", Kind: U32, Doc: "number of the probe in the process; never used again"},
+		{Name: "image", Kind: U32, Doc: "object"},
+		{Name: "va", Kind: U64, Doc: "link-time address of the first of the two instructions that make the function traceable; 0 if the probe is in several"},
+		{Name: "kind", Kind: U32, Doc: "0: at entries, 1: at exits; plus 2: attached to an event that follows; plus 4: something was injected"},
+		{Name: "text", Kind: String, Doc: "what was injected, as its rule says it"},
+		{Name: "fields", Kind: List, Doc: "payload of a record", Of: []Field{
+			{Name: "name", Kind: String, Doc: "name of the argument; `ret` for the result"},
+			{Name: "type", Kind: U32, Doc: "index in `types`"},
+			{Name: "mem", Kind: U32, Doc: "0: the value itself, 1: an address, a header, and what was read from there"}}},
+		{Name: "types", Kind: List, Doc: "types", Of: []Field{
+			{Name: "kind", Kind: U32, Doc: "see [Values](#values)"},
+			{Name: "size", Kind: U32, Doc: "bytes"},
+			{Name: "name", Kind: String, Doc: "as in the source, or empty"},
+			{Name: "elem", Kind: U32, Doc: "of an array, or behind a pointer: index in `types`"},
+			{Name: "count", Kind: U32, Doc: "of an array: elements"},
+			{Name: "members", Kind: List, Doc: "of a struct", Of: []Field{
+				{Name: "name", Kind: String},
+				{Name: "type", Kind: U32, Doc: "index in `types`"},
+				{Name: "off", Kind: U32, Doc: "bytes from the struct's beginning"},
+				{Name: "bit_off", Kind: U32, Doc: "of a bit field: bits from there to its lowest one"},
+				{Name: "bit_size", Kind: U32, Doc: "of a bit field: its bits; 0 for other members"}}},
+			{Name: "enums", Kind: List, Doc: "of an enumeration", Of: []Field{
+				{Name: "name", Kind: String},
+				{Name: "value", Kind: I64}}}}},
 	}},
 }

@@ -34,7 +34,7 @@ func matchFields(t *testing.T, where string, fields []Field, st reflect.Type) {
 func matchField(t *testing.T, where string, f Field, typ reflect.Type, name string) {
 	want := map[Kind]reflect.Kind{U32: reflect.Uint32, U64: reflect.Uint64, I64: reflect.Int64,
 		String: reflect.String, List: reflect.Slice, Words: reflect.Slice}[f.Kind]
-	if typ.Kind() != want {
+	if typ.Kind() != want && !(f.Kind == U32 && typ.Kind() == reflect.Bool) {
 		t.Errorf("%s.%s: %v in the table, %v in Go", where, f.Name, f.Kind, typ)
 		return
 	}

@@ -31,8 +31,12 @@ const (
 const (
 	RecordRegs  = 1 << 16 // x0-x30, sp, pc, pstate
 	RecordStack = 1 << 17 // a count, and that many return addresses
+	RecordArgs  = 1 << 18 // what the probe of the number above the flags has put there
 
 	NumRegs = 34
+
+	probeShift = 19
+	probeBits  = indexShift - probeShift
 
 	payloadMask = 1<<indexShift - 1
 	lengthMask  = 1<<16 - 1
