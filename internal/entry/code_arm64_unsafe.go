@@ -16,7 +16,7 @@ func exitLabels() (base unsafe.Pointer, ret, retUnknown, gen, genUnknown, pushed
 
 func profileLabels() (base unsafe.Pointer, caller, callerUnknown, count, ret, retUnknown, gen, genUnknown, pushed, pushedUnknown, end uint64)
 
-func shadowLabels() (base unsafe.Pointer, known, unknown [6]uint64, end uint64)
+func shadowLabels() (base unsafe.Pointer, known, unknown [10]uint64, end uint64)
 
 func triggerLabels() (base unsafe.Pointer, trigger, nothing, end uint64)
 
@@ -69,8 +69,8 @@ func Load() (Blob, error) {
 	return b, nil
 }
 
-func shadowOf(l [6]uint64) Shadow {
-	return Shadow{l[0], l[1], l[2], Exits{l[3], l[4], l[5]}}
+func shadowOf(l [10]uint64) Shadow {
+	return Shadow{l[0], l[1], l[2], l[3], Exits{l[4], l[5], l[6]}, Exits{l[7], l[8], l[9]}}
 }
 
 // LDR Xt, literal: the opcode and its field imm19 (Arm ARM C6.2, LDR (literal)).

@@ -48,7 +48,9 @@ type Shadow struct {
 	Caller uint64
 	Root   uint64 // recording begins here
 	Not    uint64 // and ends here
+	Pend   uint64 // its exit tells whether it is recorded
 	Exit   Exits
+	Drop   Exits // of a call with Pend that is not
 }
 
 // Profile is what entries and exits call that keep statistics.

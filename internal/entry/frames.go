@@ -48,7 +48,7 @@ func (b Blob) FrameAt(off uint64) Frame {
 		}
 		return FrameRecords
 	}
-	for _, start := range []uint64{b.Caller, b.CallerUnknown, b.RegsCaller, b.StackCaller, b.Shadow.Caller, b.Shadow.Root, b.Shadow.Not, b.ShadowUnknown.Caller, b.ShadowUnknown.Root, b.ShadowUnknown.Not, b.Profile.Caller, b.Profile.Count, b.ProfileUnknown.Caller, b.Trigger, b.Nothing} {
+	for _, start := range []uint64{b.Caller, b.CallerUnknown, b.RegsCaller, b.StackCaller, b.Shadow.Caller, b.Shadow.Root, b.Shadow.Not, b.Shadow.Pend, b.ShadowUnknown.Caller, b.ShadowUnknown.Root, b.ShadowUnknown.Not, b.ShadowUnknown.Pend, b.Profile.Caller, b.Profile.Count, b.ProfileUnknown.Caller, b.Trigger, b.Nothing} {
 		switch off - start {
 		case 0, 4:
 			return FrameEntry

@@ -66,7 +66,7 @@ now:                                                  \
 	STP  (R10, R14), (R13)                            \
 	B    leave
 
-// CLOSE finds the frame of the call that ends here.
+// CLOSE finds the frame of the call that ends here, which is pending.
 // Out: R12 = header, R13 = behind the frame, R14 = its offset, R15 = when the call
 // began, R9 = threshold. other, with R11 = what Frame* says: not the last frame, or not pending.
 #define CLOSE(below, slow, other) \
@@ -83,11 +83,14 @@ now:                                                  \
 	LDP  -const_shadowFrameSize(R13), (R10, R15)      \
 	SUB  $below, RSP, R11                             \
 	SUB  R10, R11, R11                                \
-	CBNZ R11, other                                   \
+	CBNZ R11, other
+
+// LONG goes to slow if the call took as long as the threshold. In: as CLOSE leaves it.
+#define LONG(slow) \
 	MRS  CNTVCT_EL0, R10                              \
 	SUB  R15, R10, R10                                \
 	SUB  R9, R10, R10                                 \
-	TBZ  $63, R10, slow                               // long enough
+	TBZ  $63, R10, slow
 
 // POP gives the frame back.
 #define POP \

@@ -48,38 +48,23 @@
 #include "record_arm64.h"
 #include "shadow_arm64.h"
 
-// func shadowLabels() (base unsafe.Pointer, known, unknown [6]uint64, end uint64)
+// func shadowLabels() (base unsafe.Pointer, known, unknown [10]uint64, end uint64)
 //
-// As labels in entry_arm64.s; the six are those of Shadow in their order.
-TEXT ·shadowLabels(SB), NOSPLIT|NOFRAME, $0-112
+// As labels in entry_arm64.s; the ten are those of Shadow in their order.
+TEXT ·shadowLabels(SB), NOSPLIT|NOFRAME, $0-176
 	ADR  start, R0
 	MOVD R0, base+0(FP)
-	ADR  caller, R0
-	MOVD R0, known_0+8(FP)
-	ADR  root, R0
-	MOVD R0, known_1+16(FP)
-	ADR  not, R0
-	MOVD R0, known_2+24(FP)
-	ADR  ret, R0
-	MOVD R0, known_3+32(FP)
-	ADR  gen, R0
-	MOVD R0, known_4+40(FP)
-	ADR  pushed, R0
-	MOVD R0, known_5+48(FP)
-	ADR  callerUnknown, R0
-	MOVD R0, unknown_0+56(FP)
-	ADR  rootUnknown, R0
-	MOVD R0, unknown_1+64(FP)
-	ADR  notUnknown, R0
-	MOVD R0, unknown_2+72(FP)
-	ADR  retSlow, R0
-	MOVD R0, unknown_3+80(FP)
-	ADR  genSlow, R0
-	MOVD R0, unknown_4+88(FP)
-	ADR  pushedSlow, R0
-	MOVD R0, unknown_5+96(FP)
-	ADR  end, R0
-	MOVD R0, end+104(FP)
+	ADR caller, R0; MOVD R0, known_0+8(FP); ADR root, R0; MOVD R0, known_1+16(FP)
+	ADR not, R0; MOVD R0, known_2+24(FP); ADR pend, R0; MOVD R0, known_3+32(FP)
+	ADR ret, R0; MOVD R0, known_4+40(FP); ADR gen, R0; MOVD R0, known_5+48(FP)
+	ADR pushed, R0; MOVD R0, known_6+56(FP); ADR dropRet, R0; MOVD R0, known_7+64(FP)
+	ADR dropGen, R0; MOVD R0, known_8+72(FP); ADR dropPushed, R0; MOVD R0, known_9+80(FP)
+	ADR callerUnknown, R0; MOVD R0, unknown_0+88(FP); ADR rootUnknown, R0; MOVD R0, unknown_1+96(FP)
+	ADR notUnknown, R0; MOVD R0, unknown_2+104(FP); ADR pendUnknown, R0; MOVD R0, unknown_3+112(FP)
+	ADR retSlow, R0; MOVD R0, unknown_4+120(FP); ADR genSlow, R0; MOVD R0, unknown_5+128(FP)
+	ADR pushedSlow, R0; MOVD R0, unknown_6+136(FP); ADR dropRetSlow, R0; MOVD R0, unknown_7+144(FP)
+	ADR dropGen, R0; MOVD R0, unknown_8+152(FP); ADR dropPushed, R0; MOVD R0, unknown_9+160(FP)
+	ADR end, R0; MOVD R0, end+168(FP)
 	RET
 
 	PCALIGN $64
@@ -156,8 +141,36 @@ rootUnknown:
 
 rootSlow:
 	MOVD $1, R9
+	B    slow
 
-// In: R9 = what the function is: 0 any, 1 root, 2 not.
+	PCALIGN $64
+
+// An entry of a function of which its exit will tell whether it is recorded: noted, as
+// with a threshold, and nothing below is recorded, which would be before it was known.
+pend:
+	FRAME_RECORDS
+	OPEN(pendSlow)
+	MOVD $const_ShadowNone, R9
+	TBZ  $63, R17, pendPush
+	TBNZ $62, R17, callerOff
+
+pendPush:
+	LOAD_LITERAL(Literals_Index, 15)
+	MRS  CNTVCT_EL0, R16
+	ADD  R30<<(const_WordIndexShift-2), R15, R15
+	ADD  $const_shadowFrameSize, R14
+	STP  (R14, R9), ShadowHeader_Top(R12)
+	STP  (R15, R17), ShadowFrame_Index(R13)
+	STP  (R29, R16), (R13)
+	B    leave
+
+pendUnknown:
+	FRAME_RECORDS
+
+pendSlow:
+	MOVD $4, R9
+
+// In: R9 = what the function is: 0 any, 1 root, 2 not, 4 pending until its exit.
 slow:
 	STP.W (R0, R1), -128(RSP)
 	STP  (R2, R3), 16(RSP)
@@ -179,6 +192,7 @@ slow:
 	SUB  $1, R5, R6                                   // R6 = the call's state
 	CBZ  R22, slowPush
 	TBNZ $1, R22, slowNot
+	TBNZ $2, R22, slowPend
 	TBZ  $63, R5, slowPush
 	TBNZ $62, R5, slowPush
 	LOAD_LITERAL(Literals_Table, 8)
@@ -191,7 +205,13 @@ slow:
 	SUB  $1, R6
 	B    slowPush
 
+slowPend:
+	MOVD $const_ShadowNone, R6
+	TBZ  $63, R5, slowPush
+	TBZ  $62, R5, slowPush
+
 slowNot:
+	MOVD $2, R22
 	MOVD $const_ShadowNone, R6
 
 slowPush:
@@ -201,6 +221,7 @@ slowPush:
 	MOVD 120(RSP), R30
 	ADD  R30<<(const_WordIndexShift-2), R9, R9
 	MOVD R20, R10
+	TBNZ $2, R22, 3(PC)
 	TBZ  $63, R6, 2(PC)
 	SUB  $const_FrameOff, R10
 	STP  (R7, R6), ShadowHeader_Top(R19)
@@ -228,6 +249,7 @@ slowDone:
 // A plain RET. In: x16 = code position. Returns for the function.
 ret:
 	CLOSE(32, retSlow, retOther)
+	LONG(retSlow)
 
 retPop:
 	POP
@@ -252,6 +274,7 @@ retSlow:
 // Any other exit. In: x16, x17 = where the stub goes on. Keeps x17.
 gen:
 	CLOSE(32, genSlow, genOther)
+	LONG(genSlow)
 
 genPop:
 	POP
@@ -268,6 +291,7 @@ genOther:
 // As gen, from a stub that has pushed 16 bytes.
 pushed:
 	CLOSE(16, pushedSlow, pushedOther)
+	LONG(pushedSlow)
 
 pushedPop:
 	POP
@@ -290,6 +314,29 @@ genEvent:
 	BL   enterSlow
 	B    exitEvent
 
+// The exit of a call that is not to be recorded, unless it has been. In: as ret.
+dropRet:
+	CLOSE(32, dropRetSlow, dropOther)
+
+dropPop:
+	POP
+	RET  (R30)
+
+dropOther:
+	SUB  $const_FrameOff, R11, R10
+	CBZ  R10, dropPop
+
+dropRetSlow:
+	MOVD R30, R17
+
+// The same for others. In: as gen, and as pushed.
+dropGen:
+	ORR  $2, R16
+	B    genSlow
+
+dropPushed:
+	ORR  $2, R16
+
 pushedSlow:
 	ORR  $1, R16
 
@@ -305,6 +352,7 @@ genSlow:
 	MOVD (R21), R5
 	TBNZ $0, R5, exitWritten
 	TBNZ $1, R5, exitPop
+	TBNZ $1, R22, exitPop                             // dropped
 	MOVD ShadowFrame_Ticks(R21), R5
 	MRS  CNTVCT_EL0, R6
 	SUB  R5, R6, R6
@@ -345,7 +393,7 @@ exitDone:
 	LEAVE_EXIT
 
 // enterSlow saves what an exit's slow path changes. R20 = sp as in the frame, R22 =
-// code position.
+// code position, and below it what came with it: bit 0 pushed, bit 1 dropped.
 enterSlow:
 	STP  (R2, R3), 16(RSP)
 	STP  (R4, R5), 32(RSP)

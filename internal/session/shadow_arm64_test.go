@@ -11,10 +11,20 @@ import (
 // script runs a line of calls: "a(b c(d))" enters a, in it b, and so on, each with 48
 // bytes of stack. Letters are functions; upper case ones are roots, digits functions
 // below which nothing is recorded. Behind a letter, - leaves out the exit, * makes the
-// open calls 2 s older. A threshold is in seconds.
+// open calls 2 s older, ? makes it a call of which its exit tells that it is recorded,
+// and / one of which it tells that it is not. A threshold is in seconds.
 func (r *shadowRig) script(s string) {
 	depth := uint64(1)
 	var open []int
+	leave := func(fn int, depth uint64, kind int, drop bool) {
+		if drop {
+			exits := r.labels.Exit
+			r.labels.Exit = r.labels.Drop
+			defer func() { r.labels.Exit = exits }()
+		}
+		r.leave(fn, depth, kind)
+	}
+	var drops []bool
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
@@ -23,10 +33,11 @@ func (r *shadowRig) script(s string) {
 		case c == ')':
 			depth--
 			fn := open[len(open)-1]
-			open = open[:len(open)-1]
 			if fn >= 0 {
-				r.leave(fn, 48*depth, i%3)
+				leave(fn, 48*depth, i%3, drops[len(open)-1])
 			}
+			open = open[:len(open)-1]
+			drops = drops[:len(open)]
 			continue
 		}
 		what := r.labels.Caller
@@ -36,8 +47,12 @@ func (r *shadowRig) script(s string) {
 		case c >= '0' && c <= '9':
 			what = r.labels.Not
 		}
+		exit, drop := int(c), false
+		if i+1 < len(s) && (s[i+1] == '?' || s[i+1] == '/') {
+			what, drop = r.labels.Pend, s[i+1] == '/'
+			i++
+		}
 		r.enter(what, int(c), 48*depth)
-		exit := int(c)
 	flags:
 		for i+1 < len(s) {
 			switch s[i+1] {
@@ -52,12 +67,13 @@ func (r *shadowRig) script(s string) {
 		}
 		if i+1 < len(s) && s[i+1] == '(' {
 			open = append(open, exit)
+			drops = append(drops, drop)
 			depth++
 			i++
 			continue
 		}
 		if exit >= 0 {
-			r.leave(exit, 48*depth, i%3)
+			leave(exit, 48*depth, i%3, drop)
 		}
 	}
 }
@@ -101,6 +117,10 @@ func TestShadow(t *testing.T) {
 			{"roots and a depth from the first function", 0, entry.ShadowOff, 2, 4, "a(B(c(d)) b(c(B(c) d(B))))", "Bc.c.BB.B"},
 			{"nothing below", 0, all, all, all, "a(1(b B) c 2)", "ac.c.a"},
 			{"roots, and nothing below", 0, entry.ShadowOff, all, all, "a(A(b 1(b B) c) 2(B))", "Ab.bc.c.A"},
+			{"a result that counts", 0, all, all, all, "a(b? c/ d? e)", "ab.bd.de.e.a"},
+			{"a result that counts, as a root", 0, entry.ShadowOff, all, all, "a(b? c/ B(d? e/ f) 1(b?)) g", "b.bBd.df.f.B"},
+			{"a result that counts, alone", 0, all, all, all, "a(b?(c d?) c/(d? e) b?)", "ab.bb.b.a"},
+			{"a result and a threshold", 1, all, all, all, "a(b? c/* d?* e*)", "ad.de.e.a"},
 			{"roots and a threshold", 1, entry.ShadowOff, all, all, "a*(A(b* c) A*(b) A)", "Ab.b.AA.A"},
 		} {
 			t.Run(fmt.Sprintf("%s %v", c.name, unknown), func(t *testing.T) {

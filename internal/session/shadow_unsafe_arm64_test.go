@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"nopal/internal/entry"
@@ -156,8 +157,12 @@ func (r *shadowRig) set(threshold uint64, base, depth, maxDepth int64) {
 	put(tail[entry.ControlSize-56:], uint64(maxDepth))
 }
 
-// age makes the open calls older by so many ticks.
+// age makes the open calls older by so many ticks, again and again on a machine that
+// may have been started just now: nothing has begun before that.
 func (r *shadowRig) age(ticks uint64) {
+	for entry.Counter() < 4*ticks {
+		time.Sleep(10 * time.Millisecond)
+	}
 	stack := r.stacks[r.slot<<entry.ShadowShift:]
 	top := binary.LittleEndian.Uint64(stack[8:])
 	for at := uint64(64); at < top; at += 32 {
