@@ -21,16 +21,21 @@ type Cursor struct {
 	regs   int // offset of the registers in words, or 0
 	stack  int // offset of the stack in words, or 0
 	nstack int
+	args   int // offset of what a probe recorded in words, or 0
+	nargs  int // its bytes
+	probe  uint32
 	backs  uint64 // how often time went back, and how far at most
 	back   uint64
 	err    error
+
+	attached *attached // takes records that are no events; nil: they are skipped
 }
 
 // Reset begins a chunk. The ticks of its events are at least last, those of
 // the event before it in its stream: a signal handler that ran in the middle
 // of a record may have put its own, later events before it.
 func (c *Cursor) Reset(ch *Chunk, last uint64) {
-	*c = Cursor{words: ch.Words[:len(ch.Words)&^7], high: ch.Base >> TimeBits << TimeBits, last: last}
+	*c = Cursor{words: ch.Words[:len(ch.Words)&^7], high: ch.Base >> TimeBits << TimeBits, last: last, attached: c.attached}
 }
 
 // Next decodes the next event. When it returns false, Err tells whether the
@@ -41,7 +46,7 @@ func (c *Cursor) Next() bool {
 		w := binary.LittleEndian.Uint64(c.words[off:])
 		if w >= MinIndex<<indexShift {
 			c.off = off + 8
-			c.regs, c.stack = 0, 0
+			c.regs, c.stack, c.args = 0, 0, 0
 			c.event(w)
 			return true
 		}
@@ -135,6 +140,13 @@ func (c *Cursor) record(off int, w uint64) bool {
 		return false
 	}
 	c.regs, c.stack, c.nstack = regs, stack, nstack
+	c.args, c.nargs, c.probe = 0, 8*(n-need), probeOf(w)
+	if w&RecordArgs != 0 {
+		c.args = off + 8*(need-1)
+	}
+	if isSide(w) {
+		return c.side(c.probe, e)
+	}
 	c.event(e)
 	return true
 }

@@ -18,6 +18,15 @@ type depthStack struct {
 
 // enter records an entry and returns its depth, 0 for the outermost.
 func (d *depthStack) enter(sp uint32) int {
+	n := d.at(sp)
+	if n < maxDepth {
+		d.sp = append(d.sp[:n], uint16(sp))
+	}
+	return n
+}
+
+// at is the depth that an entry would have.
+func (d *depthStack) at(sp uint32) int {
 	n := len(d.sp)
 	for n > 0 {
 		// The difference is that of 12-bit numbers: shifted to the top of
@@ -26,9 +35,6 @@ func (d *depthStack) enter(sp uint32) int {
 			break
 		}
 		n--
-	}
-	if n < maxDepth {
-		d.sp = append(d.sp[:n], uint16(sp))
 	}
 	return n
 }

@@ -56,7 +56,7 @@ type Event struct {
 	Stack []uint64         // return addresses, the innermost first; nil if not recorded
 
 	Args []Arg  // what was recorded of the arguments, or injected; valid as long as the event
-	Ret  *Value // what was recorded of an exit's result, or nil; likewise
+	Ret  *Value // what was recorded of the result by an exit, which an entry with Leaf has too; likewise
 }
 
 // Events delivers the events of a recording in the order of time over all
@@ -84,6 +84,10 @@ type Events struct {
 	event   Event
 	regs    [NumRegs]uint64
 	stack   []uint64
+	args    []Arg
+	ret     Value
+	payload []byte // of the two
+	extra   bool   // the event has what only some have
 	free    [bufClasses][][]byte
 }
 
@@ -128,6 +132,10 @@ func (e *Events) Next() (*Event, error) {
 			return nil, fmt.Errorf("read recording: %w", err)
 		}
 	}
+	if c.injected() {
+		e.injection(s, site)
+		return ev, nil
+	}
 	if e.rec.exits {
 		e.graph(s, site)
 		return ev, nil
@@ -135,8 +143,8 @@ func (e *Events) Next() (*Event, error) {
 	ev.Kind, ev.Count = Entry, 0
 	ev.Site, ev.Addr, ev.IP = site.site, site.addr, site.ip
 	ev.Depth = s.depth.enter(c.SP)
-	if c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
-		e.extras(c)
+	if e.special(s) {
+		e.extras(s, false)
 	}
 	e.step(s)
 	return ev, nil
@@ -168,21 +176,6 @@ func (e *Events) step(s *stream) {
 		e.advance(s)
 	} else {
 		s.ticks = s.cursor.Ticks
-	}
-}
-
-// extras fills in what only some events have.
-func (e *Events) extras(c *Cursor) {
-	e.event.Regs, e.event.Stack = nil, nil
-	if c.Regs(&e.regs) {
-		e.event.Regs = &e.regs
-	}
-	if c.HasStack() {
-		if e.stack == nil {
-			e.stack = make([]uint64, 0, 64)
-		}
-		e.stack = c.AppendStack(e.stack[:0])
-		e.event.Stack = e.stack
 	}
 }
 
@@ -318,27 +311,31 @@ type segment struct {
 
 // stream is the sequence of the chunks of one thread.
 type stream struct {
-	order   int
-	ticks   uint64 // of the next event
-	cursor  Cursor
-	live    bool // in the heap
-	gone    bool // the thread has ended
-	depth   depthStack
-	calls   callStack
-	looked  bool    // for the calls that the next event ends, with this result:
-	found   int     // the call whose exit it is, or -1
-	low     int     // those from here on are over
-	other   int     // those from here on look as if on another stack
-	passed  bool    // another stream of the thread takes over
-	prev    *stream // an earlier one of the thread, whose open calls are to be taken over
-	cur     segment
-	queue   []segment
-	charged int // of depth, to the recording's state
+	order  int
+	ticks  uint64 // of the next event
+	cursor Cursor
+	live   bool // in the heap
+	gone   bool // the thread has ended
+	depth  depthStack
+	calls  callStack
+	looked bool    // for the calls that the next event ends, with this result:
+	found  int     // the call whose exit it is, or -1
+	low    int     // those from here on are over
+	other  int     // those from here on look as if on another stack
+	passed bool    // another stream of the thread takes over
+	prev   *stream // an earlier one of the thread, whose open calls are to be taken over
+	cur    segment
+	queue  []segment
+
+	attached attached
+	charged  int // of depth, to the recording's state
 }
 
 func (e *Events) newStream() *stream {
 	e.orders++
-	return &stream{order: e.orders}
+	s := &stream{order: e.orders}
+	s.cursor.attached = &s.attached
+	return s
 }
 
 // inherit takes over the open calls of the thread's stream before. A thread
@@ -346,6 +343,7 @@ func (e *Events) newStream() *stream {
 func (s *stream) inherit() {
 	s.calls, s.depth = s.prev.calls, s.prev.depth
 	s.prev.calls, s.prev.depth = callStack{}, depthStack{}
+	s.attached.inherit(&s.prev.attached)
 	s.prev = nil
 }
 
@@ -470,7 +468,9 @@ func (e *Events) open(s *stream) {
 		}
 		if prev != nil && prev.TID != s.cur.task.TID {
 			s.depth.sp = s.depth.sp[:0]
+			s.attached.clear()
 		}
+		s.attached.probes = s.cur.task.Program.probes
 		if s.cur.encoded {
 			if err := e.decode(&s.cur); err != nil {
 				s.cursor.err = err
@@ -501,7 +501,7 @@ func (e *Events) open(s *stream) {
 		s.live = true
 		return
 	}
-	s.cursor = Cursor{last: last}
+	s.cursor = Cursor{last: last, attached: &s.attached}
 }
 
 // decode decodes a chunk's words. Chunks that wait are not decoded: it saves

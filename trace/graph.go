@@ -29,8 +29,8 @@ func (e *Events) graph(s *stream, site *siteEntry) {
 			ev.Duration, ev.Leaf, ev.Resumed = -1, false, false
 		}
 		ev.Inferred = false
-		if c := &s.cursor; c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
-			e.extras(c)
+		if e.special(s) {
+			e.extras(s, true)
 		}
 		e.step(s)
 		return
@@ -52,8 +52,8 @@ func (e *Events) graph(s *stream, site *siteEntry) {
 	ev.Site, ev.Addr, ev.IP = site.site, site.addr, site.ip
 	ev.Depth = s.calls.len()
 	ev.Duration, ev.Leaf, ev.Inferred, ev.Resumed = 0, false, false, false
-	if c := &s.cursor; c.regs|c.stack != 0 || ev.Regs != nil || ev.Stack != nil {
-		e.extras(c)
+	if e.special(s) {
+		e.extras(s, false)
 	}
 	s.calls.push(frame{start: ev.Ticks, addr: site.addr, site: int32(site.site.ID), sp: sp})
 	e.step(s)
@@ -124,7 +124,7 @@ func (e *Events) infer(s *stream) bool {
 	if delivered {
 		e.exitOf(f, s.calls.len()-1)
 		ev := &e.event
-		ev.Inferred, ev.Regs, ev.Stack = true, nil, nil
+		ev.Inferred, ev.Regs, ev.Stack, ev.Args, ev.Ret = true, nil, nil, nil, nil
 	}
 	s.calls.leave(e.rec, s.ticks)
 	return delivered
@@ -143,7 +143,7 @@ func (e *Events) exitOf(f *frame, depth int) {
 // leaf looks whether the event that s has come to is the exit of the call
 // that was delivered last, or proves it.
 func (e *Events) leaf(s *stream) {
-	if s.cur.lost != 0 || s.passed {
+	if s.cur.lost != 0 || s.passed || s.cursor.injected() {
 		return
 	}
 	f, inferred := s.calls.top(), true
@@ -169,6 +169,9 @@ func (e *Events) leaf(s *stream) {
 	ev := &e.event
 	ev.Leaf, ev.Inferred = true, inferred
 	ev.Duration = e.rec.NanosecondsOf(s.ticks - min(f.start, s.ticks))
+	if !inferred && e.special(s) {
+		e.result(s)
+	}
 }
 
 // closing delivers the exits of the calls that are open when a thread ends,
@@ -181,7 +184,7 @@ func (e *Events) closing(s *stream) {
 		c.silent = false
 		e.exitOf(&c.frame, c.depth)
 		ev := &e.event
-		ev.Inferred, ev.Regs, ev.Stack = true, nil, nil
+		ev.Inferred, ev.Regs, ev.Stack, ev.Args, ev.Ret = true, nil, nil, nil, nil
 		ev.Duration = e.rec.NanosecondsOf(c.ticks - min(c.start, c.ticks))
 	}
 	if !s.calls.unfinished() {

@@ -39,12 +39,16 @@ type Recording struct {
 	exits    bool
 	left     []uint8 // by site, see mayExit
 	profiles profiles
+	probes   int
 	spent    int
 }
 
 // HasExits reports that the recording has the exits of functions as well,
 // once the first of their ranges has been read.
 func (rec *Recording) HasExits() bool { return rec.exits }
+
+// Probes is the number of probes in the blocks read so far.
+func (rec *Recording) Probes() int { return rec.probes }
 
 // Object is an executable or shared library with its functions.
 type Object struct {
@@ -79,6 +83,7 @@ type Program struct {
 	current map[uint32]uint32 // stream by thread id
 	lost    *stream           // of LOST blocks
 	marks   *stream           // of MARK blocks
+	probes  probeTable
 }
 
 // Task is a thread under one name.
@@ -140,6 +145,8 @@ func (rec *Recording) Apply(b Block) error {
 		return err
 	case *Profile:
 		return rec.addProfile(b)
+	case *Probe:
+		return rec.addProbe(b)
 	case *End:
 		rec.End = b
 	}

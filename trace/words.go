@@ -87,7 +87,7 @@ func scanWords(words []byte) scan {
 			skip = int(w & lengthMask)
 		case WordRecord:
 			skip = int(w & lengthMask)
-			if i+8 <= len(words) && binary.LittleEndian.Uint64(words[i:]) >= MinIndex<<indexShift {
+			if !isSide(w) && i+8 <= len(words) && binary.LittleEndian.Uint64(words[i:]) >= MinIndex<<indexShift {
 				s.events++
 			}
 		default:
