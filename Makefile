@@ -10,7 +10,7 @@ GO ?= go
 machine := $(if $(filter aarch64,$(shell uname -m)),tools,vm-tools)
 
 .DEFAULT_GOAL := build
-.PHONY: bench build build-arm64 demo fixtures fuzz lint man test test-vm vet vm vm-tools tools clean help
+.PHONY: bench build build-arm64 demo fixtures fuzz lint man test test-vm toggle vet vm vm-tools tools clean help
 
 build: ## build nopal for this machine (build/nopal)
 	$(GO) build -o build/nopal ./cmd/nopal
@@ -42,6 +42,11 @@ test: vet $(machine) fixtures build-arm64 ## run all tests, here and in the arm6
 
 test-vm: vm-tools fixtures build-arm64 ## run tests in the arm64 VM only: PKG=./internal/tracee RUN=TestAttach V=1
 	$(testall) -host=false $(PKG)
+
+TOGGLES ?= 1000
+
+toggle: $(machine) fixtures build-arm64 ## switch 10,000 functions TOGGLES times (1000) under load; takes long under emulation
+	$(testall) -v -timeout 4h -args '-toggles=$(TOGGLES)' -run TestToggleStopsNobody ./test
 
 man: build ## write the manual pages to build/man
 	build/nopal man build/man

@@ -4,6 +4,7 @@ package test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,6 +40,8 @@ func (m *manyLoad) stops(t *testing.T) (stops, rounds int) {
 	}
 	return stops, rounds
 }
+
+var toggles = flag.Int("toggles", 0, "switch functions that `many` times, however long it takes")
 
 // toggle does first and second in turn, so many times or for so long. It returns how often.
 func toggle(t *testing.T, pid, times int, limit time.Duration, first, second session.ControlRequest) int {
@@ -102,12 +105,12 @@ func watchStops(t *testing.T, pid string) func() (looks int, seen []string) {
 
 // Sites are switched without stopping a thread, while all processors run them: all 10,000 sites of a
 // program, and a hundred of them, 1000 times each. Under emulation, where each change of code costs its
-// translation, all of them are switched for as long as toggleTime.
+// translation, they are switched for as long as toggleTime, unless -toggles says how often.
 func TestToggleStopsNobody(t *testing.T) {
-	const (
-		times      = 1000
-		toggleTime = 3 * time.Second
-	)
+	times, toggleTime := 1000, 3*time.Second
+	if *toggles > 0 {
+		times, toggleTime = *toggles, 24*time.Hour
+	}
 	prog := fixture(t, "many-10000")
 	some := []string{"m77??"}
 	for _, options := range [][]string{nil, {"--graph"}} {

@@ -65,6 +65,7 @@ type options struct {
 	verbose  bool
 	short    bool
 	timeout  time.Duration
+	args     string
 	packages []string
 }
 
@@ -76,6 +77,7 @@ func main() {
 	flag.StringVar(&o.boot, "boot", "", "boot only the VM of this `name`: "+bootNames())
 	flag.BoolVar(&o.verbose, "v", false, "print the output of all tests, not only of failed ones")
 	flag.BoolVar(&o.short, "short", false, "pass -short to the tests")
+	flag.StringVar(&o.args, "args", "", "`flags` of the tests' own, separated by spaces")
 	flag.DurationVar(&o.timeout, "timeout", 20*time.Minute, "`time` for each part: the host, each boot")
 	flag.Parse()
 	o.packages = flag.Args()
@@ -309,7 +311,7 @@ func testFlags(o options, prefix string) []string {
 	if o.short {
 		flags = append(flags, prefix+"short")
 	}
-	return flags
+	return append(flags, strings.Fields(o.args)...)
 }
 
 func withoutCI(env []string) []string {
