@@ -69,7 +69,7 @@ const (
 	KindUint                    //
 	KindHex                     // as KindUint, shown as 0x..
 	KindBool                    //
-	KindChar                    // as KindInt, shown as 'a'
+	KindChar                    // as KindUint, shown as 'a'
 	KindFloat                   // IEEE 754, of 2, 4, 8 or 16 bytes
 	KindPointer                 // 0x..; as a memory field: to the Elem that was read there
 	KindEnum                    // by the names in Enums; flags are shown as A|B
