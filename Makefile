@@ -46,7 +46,7 @@ test-vm: vm-tools fixtures build-arm64 ## run tests in the arm64 VM only: PKG=./
 TOGGLES ?= 1000
 
 toggle: $(machine) fixtures build-arm64 ## switch 10,000 functions TOGGLES times (1000) under load; takes long under emulation
-	$(testall) -v -timeout 4h -args '-toggles=$(TOGGLES)' -run TestToggleStopsNobody ./test
+	$(testall) -host=$(if $(filter aarch64,$(shell uname -m)),true,false) -v -timeout 4h -args '-toggles=$(TOGGLES)' -run TestToggleStopsNobody ./test
 
 man: build ## write the manual pages to build/man
 	build/nopal man build/man

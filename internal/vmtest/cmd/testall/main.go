@@ -127,7 +127,11 @@ func runHost(ctx context.Context, o options, rep *report) error {
 	if o.run != "" {
 		args = append(args, "-run", o.run)
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, o.packages...)...)
+	args = append(args, o.packages...)
+	if o.args != "" {
+		args = append(append(args, "-args"), strings.Fields(o.args)...)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = withoutCI(os.Environ())
 	if runtime.GOARCH == "arm64" {
 		// This machine is what the VM is on others.
@@ -193,6 +197,7 @@ func runBoot(ctx context.Context, o options, b boot, stage string, packages []st
 	if b.run != "" {
 		flags += " -test.run '" + b.run + "'"
 	}
+	flags += " " + o.args
 	var script bytes.Buffer
 	for _, p := range packages {
 		dir, binary, _ := strings.Cut(p, " ")
@@ -311,7 +316,7 @@ func testFlags(o options, prefix string) []string {
 	if o.short {
 		flags = append(flags, prefix+"short")
 	}
-	return append(flags, strings.Fields(o.args)...)
+	return flags
 }
 
 func withoutCI(env []string) []string {
