@@ -171,7 +171,7 @@ func (p *Probe) size() int {
 // special reports that the next event of s has what only some have, or that
 // the event before had.
 func (e *Events) special(s *stream) bool {
-	return s.cursor.regs|s.cursor.stack|s.cursor.args|len(s.attached.list) != 0 || e.extra
+	return s.cursor.extra() || len(s.attached.list) != 0 || e.extra
 }
 
 // extras fills in what only some events have.

@@ -155,6 +155,9 @@ func (c *Cursor) fail(off int, what string) {
 	c.err = fmt.Errorf("word %d is %s", off/8-1, what)
 }
 
+// extra reports that there is more of the event than its word.
+func (c *Cursor) extra() bool { return c.regs|c.stack|c.args != 0 }
+
 // idle reports that Next has not been called with success.
 func (c *Cursor) idle() bool { return c.Index == 0 }
 
