@@ -26,12 +26,18 @@ type debugFile struct {
 func (d *debugFile) Close() { _ = d.file.Close() }
 
 // openDebugFile finds the debug file of an object that has no .symtab of its
-// own: by its build-id, or by .gnu_debuglink (GDB manual, "Separate Debug
-// Files"). It gives nil where there is none that fits.
+// own.
 func openDebugFile(f *elf.File, im *Image, o Options) *debugFile {
 	if f.SectionByType(elf.SHT_SYMTAB) != nil {
 		return nil
 	}
+	return searchDebugFile(f, im, o)
+}
+
+// searchDebugFile finds the debug file of an object: by its build-id, or by
+// .gnu_debuglink (GDB manual, "Separate Debug Files"). It gives nil where there
+// is none that fits.
+func searchDebugFile(f *elf.File, im *Image, o Options) *debugFile {
 	dirs := o.DebugDirs
 	if dirs == nil {
 		dirs = []string{defaultDebugDir}

@@ -61,6 +61,7 @@ type Image struct {
 	untraceable []Untraceable
 	tables      []symbolTable
 	exits       *exitIndex // of Exits; nil before it is first asked
+	debug       debugInfo  // of Signature
 }
 
 // ErrNotELF is returned for a file that is no ELF file at all.
@@ -113,7 +114,7 @@ func Open(path string, o Options) (*Image, error) {
 // New reads an object from r, which has to stay readable as long as the image
 // is used. The name serves messages and the search for a debug file.
 func New(r io.ReaderAt, name string, o Options) (*Image, error) {
-	im := &Image{Path: name, file: r}
+	im := &Image{Path: name, file: r, debug: debugInfo{options: o}}
 	if err := im.load(o); err != nil {
 		return nil, fmt.Errorf("open image %s: %w", name, err)
 	}

@@ -1,0 +1,281 @@
+package image
+
+import (
+	"cmp"
+	"debug/dwarf"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"nopal/internal/arch/arm64"
+)
+
+// unit is a unit of .debug_info.
+type unit struct {
+	die     dwarf.Offset // its first entry
+	end     dwarf.Offset // of the unit
+	version uint16
+	wide    bool // 64-bit DWARF
+
+	searched bool
+	funcs    []dwarfFunc // sorted by low
+	// What its first entry says, once it was read.
+	top *dwarf.Entry
+}
+
+// unitRange is code that a unit describes.
+type unitRange struct {
+	low, high uint64
+	// reach is the largest high of this and all ranges before it.
+	reach uint64
+	unit  int
+}
+
+// dwarfFunc is an entry of a function with code.
+type dwarfFunc struct {
+	low, high uint64
+	die       dwarf.Offset
+}
+
+// maxUnits and maxUnitRanges are more than the largest browsers have.
+const (
+	maxUnits      = 1 << 18
+	maxUnitRanges = 1 << 22
+)
+
+// readUnits reads the headers of the units (DWARF 5, section 7.5.1), which
+// debug/dwarf keeps to itself, and which code each describes.
+func (d *dwarfData) readUnits(info *elf.Section) error {
+	r := info.Open()
+	for at := uint64(0); at+12 < info.Size; {
+		if len(d.units) == maxUnits {
+			return fmt.Errorf("more than %d units", maxUnits)
+		}
+		var head [40]byte
+		if _, err := r.Seek(int64(at), io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(r, head[:]); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err
+		}
+		u, next, signature, typeAt := readUnitHeader(head, at)
+		if next <= at || next > info.Size {
+			return fmt.Errorf("unit at %#x ends at %#x", at, next)
+		}
+		at = next
+		if u.version == 0 {
+			continue // padding
+		}
+		if signature != 0 {
+			d.typeUnits[signature] = typeAt
+		}
+		d.units = append(d.units, u)
+	}
+	for i := range d.units {
+		top, err := d.entry(d.units[i].die)
+		if err != nil {
+			return err
+		}
+		d.units[i].top = top
+		ranges, err := d.dwarf.Ranges(top)
+		if err != nil {
+			return err
+		}
+		for _, r := range ranges {
+			if r[0] < r[1] && len(d.ranges) < maxUnitRanges {
+				d.ranges = append(d.ranges, unitRange{low: r[0], high: r[1], unit: i})
+			}
+		}
+	}
+	slices.SortFunc(d.ranges, func(a, b unitRange) int { return cmp.Compare(a.low, b.low) })
+	reach := uint64(0)
+	for i := range d.ranges {
+		reach = max(reach, d.ranges[i].high)
+		d.ranges[i].reach = reach
+	}
+	return nil
+}
+
+// readUnitHeader gives the unit at an offset, where the next one begins, and of
+// a type unit its signature and where the type is.
+func readUnitHeader(head [40]byte, at uint64) (u unit, next, signature uint64, typeAt dwarf.Offset) {
+	le := binary.LittleEndian
+	length, p := uint64(le.Uint32(head[:])), 4
+	word := func() uint64 { return uint64(le.Uint32(head[p:])) }
+	size := 4
+	if length == 0xffffffff {
+		length, p, size = le.Uint64(head[4:]), 12, 8
+		word = func() uint64 { return le.Uint64(head[p:]) }
+	}
+	next = at + uint64(p) + length
+	if length == 0 {
+		return unit{}, next, 0, 0
+	}
+	u = unit{version: le.Uint16(head[p:]), wide: size == 8, end: dwarf.Offset(next)}
+	p += 2
+	kind := uint8(0)
+	if u.version >= 5 {
+		kind = head[p]
+		p += 2
+	} else {
+		p++
+	}
+	p += size
+	const typeUnit, skeleton, splitCompile, splitType = 2, 4, 5, 6 // DW_UT_
+	switch kind {
+	case skeleton, splitCompile:
+		p += 8
+	case typeUnit, splitType:
+		signature = le.Uint64(head[p:])
+		p += 8
+		typeAt = dwarf.Offset(at + word())
+		p += size
+	}
+	u.die = dwarf.Offset(at + uint64(p))
+	return u, next, signature, typeAt
+}
+
+// unitOf gives the unit that an entry is in.
+func (d *dwarfData) unitOf(at dwarf.Offset) *unit {
+	i, found := slices.BinarySearchFunc(d.units, at, func(u unit, at dwarf.Offset) int { return cmp.Compare(u.die, at) })
+	if !found {
+		i--
+	}
+	if i < 0 || at >= d.units[i].end {
+		return nil
+	}
+	return &d.units[i]
+}
+
+// functionsIn gives the functions that begin in an interval, its ends included.
+func (d *dwarfData) functionsIn(low, high uint64) ([]dwarfFunc, error) {
+	var found []dwarfFunc
+	after, _ := slices.BinarySearchFunc(d.ranges, high, func(r unitRange, high uint64) int {
+		if r.low <= high {
+			return -1
+		}
+		return 1
+	})
+	var units []int
+	for i := after - 1; i >= 0 && d.ranges[i].reach > low; i-- {
+		if r := d.ranges[i]; r.high > low && !slices.Contains(units, r.unit) {
+			units = append(units, r.unit)
+		}
+	}
+	for _, i := range units {
+		u := &d.units[i]
+		if !u.searched {
+			u.searched = true
+			if err := d.search(u); err != nil {
+				return nil, err
+			}
+		}
+		first, _ := slices.BinarySearchFunc(u.funcs, low, func(f dwarfFunc, low uint64) int { return cmp.Compare(f.low, low) })
+		for _, f := range u.funcs[first:] {
+			if f.low > high {
+				break
+			}
+			found = append(found, f)
+		}
+	}
+	return found, nil
+}
+
+// search finds the functions of a unit.
+func (d *dwarfData) search(u *unit) error {
+	d.reader.Seek(u.die)
+	for {
+		e, err := d.reader.Next()
+		if err != nil {
+			return err
+		}
+		if e == nil || e.Offset >= u.end {
+			break
+		}
+		switch e.Tag {
+		case dwarf.TagSubprogram:
+			ranges, err := d.dwarf.Ranges(e)
+			if err != nil {
+				return err
+			}
+			for _, r := range ranges {
+				u.funcs = append(u.funcs, dwarfFunc{r[0], r[1], e.Offset})
+			}
+			if len(ranges) > 0 {
+				// Methods of local classes may be inside.
+				continue
+			}
+		case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType, dwarf.TagEnumerationType, dwarf.TagArrayType,
+			dwarf.TagSubroutineType, dwarf.TagInlinedSubroutine:
+		default:
+			continue
+		}
+		// What is declared in here has no code. A sibling that leads backwards
+		// would be followed for ever.
+		if to, ok := e.Val(dwarf.AttrSibling).(dwarf.Offset); ok && e.Children && to > e.Offset && to < u.end {
+			d.reader.Seek(to)
+		}
+	}
+	slices.SortStableFunc(u.funcs, func(a, b dwarfFunc) int { return cmp.Compare(a.low, b.low) })
+	return nil
+}
+
+// function finds the entry of a site's function, and where its code begins behind
+// the NOPs. GCC's low_pc may be there, clang's is at the symbol.
+func (im *Image) function(d *dwarfData, site Site) (at dwarf.Offset, body uint64, err error) {
+	low := site.Entry - uint64(min(site.Before, maxNops))*arm64.InsnSize
+	high := site.Addr
+	for n := 0; n < maxNops; n++ {
+		var word [arm64.InsnSize]byte
+		if _, err := im.ReadVA(word[:], high); err != nil || binary.LittleEndian.Uint32(word[:]) != arm64.Nop {
+			break
+		}
+		high += arm64.InsnSize
+	}
+	found, err := d.functionsIn(low, high)
+	if err != nil {
+		return 0, 0, err
+	}
+	best, score := dwarf.Offset(0), 0
+	for _, f := range found {
+		s := 1
+		if site.Func >= 0 {
+			s = 0
+			fn := im.funcs[site.Func]
+			// A function that the linker has dropped may seem to be anywhere;
+			// of one with several names DWARF may have another.
+			if f.high == fn.Addr+fn.Size {
+				s++
+			}
+			if d.isNamed(f.die, fn.Name) {
+				s += 2
+			}
+		}
+		if s > score {
+			best, score = f.die, s
+		}
+	}
+	if score == 0 {
+		return 0, 0, ErrNoDWARF
+	}
+	return best, high, nil
+}
+
+// isNamed reports whether an entry is of the function with a symbol, which may
+// have a suffix that says what the compiler made of the function.
+func (d *dwarfData) isNamed(at dwarf.Offset, symbol string) bool {
+	die, err := d.resolve(at)
+	if err != nil {
+		return false
+	}
+	name, ok := die.val(dwarf.AttrLinkageName).(string)
+	if !ok {
+		name, _ = die.val(dwarf.AttrName).(string)
+	}
+	base, _, _ := strings.Cut(symbol, ".")
+	return name != "" && (name == symbol || name == base)
+}

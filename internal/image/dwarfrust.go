@@ -1,0 +1,67 @@
+package image
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Rust promises nothing about how its functions are called. What is here has
+// been so in all compilers: numbers and pointers go where C's go, two of them in
+// one structure as two arguments, and what is larger than 16 bytes by its
+// address. The rest is not shown.
+
+// rust assigns the next argument of a function of Rust.
+func (a *allocator) rust(t *Type) Place {
+	if a.lost != "" || t.unsure != "" || t.Kind < Struct && t.Kind != Opaque {
+		return a.place(t)
+	}
+	scalars, ok := t.scalars(nil, 0, 0)
+	switch {
+	case t.Size == 0:
+		return Place{}
+	case ok && len(scalars) <= 2:
+		var p Place
+		for _, s := range scalars {
+			for _, piece := range a.place(s.Type).Pieces {
+				piece.At += int(s.Offset)
+				p.Pieces = append(p.Pieces, piece)
+			}
+		}
+		return p
+	case t.Size > 16:
+		return a.pointer()
+	}
+	a.lost = "it is not known how Rust passes it"
+	return Place{Unknown: a.lost}
+}
+
+// rustResult is where a function of Rust leaves its result.
+func rustResult(t *Type) Place {
+	var a allocator
+	p := a.rust(t)
+	if p.Address != nil {
+		p.Address = &Piece{Kind: InX, N: 8, Size: 8}
+	}
+	return p
+}
+
+// scalars gives the numbers and pointers in a structure, in the order of their
+// places.
+func (t *Type) scalars(list []Member, at uint64, depth int) ([]Member, bool) {
+	switch t.Kind {
+	case Bool, Char, Int, Uint, Float, Enum, Pointer:
+		return append(list, Member{Type: t, Offset: at}), t.Size > 0
+	case Struct:
+	default:
+		return list, t.Size == 0 && t.unsure == ""
+	}
+	members := slices.Clone(t.Members)
+	slices.SortStableFunc(members, func(a, b Member) int { return cmp.Compare(a.Offset, b.Offset) })
+	for _, m := range members {
+		var ok bool
+		if list, ok = m.Type.scalars(list, at+m.Offset, depth+1); !ok || len(list) > 2 || depth > maxTypeDepth {
+			return list, false
+		}
+	}
+	return list, true
+}

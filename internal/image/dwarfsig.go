@@ -1,0 +1,197 @@
+package image
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"strings"
+)
+
+// Languages, DW_LANG_, whose functions are called as AAPCS64 says.
+const (
+	langRust     = 0x1c
+	langRustMIPS = 0x9000 // before DWARF 5 had it
+)
+
+var languages = map[int64]bool{
+	0x01: true, 0x02: true, 0x0c: true, 0x1d: true, 0x2c: true, // C89, C, C99, C11, C17
+	0x04: false, 0x1a: false, 0x21: false, 0x2b: false, // C++, C++11, C++14, C++20: C++
+}
+
+const (
+	maxParams = 256
+	ccNoCall  = 3 // DW_CC_nocall: called in a way of its own
+)
+
+// signature reads the function at a site.
+func (im *Image) signature(d *dwarfData, site Site) (*Signature, error) {
+	d.budget = maxQuestion
+	at, body, err := im.function(d, site)
+	if err != nil {
+		return nil, err
+	}
+	fn, err := d.resolve(at)
+	if err != nil {
+		return nil, err
+	}
+	u := d.unitOf(at)
+	if u == nil {
+		return nil, ErrNoDWARF
+	}
+	lang, err := d.language(fn)
+	if err != nil {
+		return nil, err
+	}
+	s := &Signature{Name: fn.text(dwarf.AttrName), NoReturn: fn.flag(dwarf.AttrNoreturn)}
+	b := &builder{d: d, unit: u, fn: fn, body: body, rust: lang == langRust || lang == langRustMIPS}
+	b.types = typeReader{d: d, cxx: !languages[lang] && !b.rust, known: make(map[typeKey]*Type)}
+	if !b.rust {
+		if _, ok := languages[lang]; !ok {
+			return nil, fmt.Errorf("the language %#x is not supported", lang)
+		}
+	}
+	if site.Func >= 0 {
+		_, suffix, _ := strings.Cut(im.funcs[site.Func].Name, ".")
+		b.isra = strings.Contains(suffix, "isra")
+		b.clone = b.isra || strings.Contains(suffix, "constprop") || strings.Contains(suffix, "part")
+	}
+	if err := b.params(s); err != nil {
+		return nil, err
+	}
+	b.result(s)
+	return s, nil
+}
+
+// language gives DW_AT_language of the unit in which a function was written.
+func (d *dwarfData) language(fn die) (int64, error) {
+	for _, e := range fn {
+		if u := d.unitOf(e.Offset); u != nil && u.top != nil {
+			if lang, ok := number(u.top, dwarf.AttrLanguage); ok {
+				return int64(lang), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("its unit says no language")
+}
+
+// builder makes one signature.
+type builder struct {
+	d     *dwarfData
+	unit  *unit
+	fn    die
+	types typeReader
+	rust  bool
+	clone bool // the compiler has made another function of it
+	isra  bool
+	body  uint64 // its first instruction behind the NOPs
+	// changedCall is set where it is not called by AAPCS64.
+	changedCall bool
+}
+
+// params reads the parameters and places them.
+func (b *builder) params(s *Signature) error {
+	found, err := b.list(s)
+	if err != nil {
+		return err
+	}
+	var a allocator
+	prototyped := b.types.cxx || b.rust || b.fn.flag(dwarf.AttrPrototyped)
+	for _, f := range found {
+		p := Param{Name: f.die.text(dwarf.AttrName), Artificial: f.die.flag(dwarf.AttrArtificial)}
+		p.Type = b.paramType(f.die)
+		switch {
+		case b.rust:
+			p.Place = a.rust(p.Type)
+		default:
+			p.Place = a.place(p.Type)
+		}
+		if !prototyped && p.Type.Kind == Float && p.Type.Size < 8 {
+			p.Place = Place{Unknown: "without a prototype it is passed as a double"}
+		}
+		s.Params = append(s.Params, p)
+	}
+	b.checkPlaces(s, found)
+	return nil
+}
+
+// param is an entry of a parameter, completed, and that of the function which
+// has code, if it is another.
+type param struct {
+	die      die
+	concrete *dwarf.Entry // nil: the function that has code has none
+}
+
+// list gives the parameters in their order.
+func (b *builder) list(s *Signature) ([]param, error) {
+	own, err := b.d.children(b.fn[0])
+	if err != nil {
+		return nil, err
+	}
+	abstract := own
+	// An out-of-line copy of an inline function may lack parameters that its
+	// compiler has removed.
+	if _, is := b.fn[0].Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); is && len(b.fn) > 1 {
+		if abstract, err = b.d.children(b.fn[1]); err != nil {
+			return nil, err
+		}
+	}
+	concrete := make(map[dwarf.Offset]*dwarf.Entry)
+	for _, e := range own {
+		concrete[e.Offset] = e
+		if to, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); ok {
+			concrete[to] = e
+		}
+	}
+	var list []param
+	for _, e := range abstract {
+		switch e.Tag {
+		case dwarf.TagUnspecifiedParameters:
+			s.Variadic = true
+		case dwarf.TagFormalParameter:
+			if len(list) == maxParams {
+				return nil, fmt.Errorf("more than %d parameters", maxParams)
+			}
+			x, err := b.d.complete(e)
+			if err != nil {
+				return nil, err
+			}
+			p := param{x, concrete[e.Offset]}
+			// GCC describes all that the variants of a constructor may be given;
+			// __in_chrg is given to none on arm64, __vtt_parm to some.
+			if x.flag(dwarf.AttrArtificial) && (x.text(dwarf.AttrName) == "__in_chrg" || p.concrete == nil) {
+				continue
+			}
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+func (b *builder) paramType(x die) *Type {
+	for _, e := range x {
+		if e.AttrField(dwarf.AttrType) != nil {
+			return b.types.of(e, maxPointers, 0)
+		}
+	}
+	return &Type{Kind: Opaque, unsure: "it has no type"}
+}
+
+func (b *builder) result(s *Signature) {
+	for _, e := range b.fn {
+		if e.AttrField(dwarf.AttrType) == nil {
+			continue
+		}
+		t := b.types.of(e, maxPointers, 0)
+		r := &Param{Type: t}
+		if b.rust {
+			r.Place = rustResult(t)
+		} else {
+			r.Place = resultPlace(t)
+		}
+		// Of GCC's clones only .isra may have lost the result.
+		if b.changedCall && (!b.clone || b.isra) {
+			r.Place = Place{Unknown: "the compiler has changed the function"}
+		}
+		s.Result = r
+		return
+	}
+}
