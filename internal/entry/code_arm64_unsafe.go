@@ -20,6 +20,17 @@ func shadowLabels() (base unsafe.Pointer, known, unknown [10]uint64, end uint64)
 
 func triggerLabels() (base unsafe.Pointer, trigger, nothing, end uint64)
 
+func patchLabels() (base unsafe.Pointer, decide, end uint64)
+
+// LoadPatch returns a copy of the code that stubs of patched functions share.
+func LoadPatch() (PatchBlob, error) {
+	base, decide, end := patchLabels()
+	start := uint64(uintptr(base))
+	return PatchBlob{Code: append([]byte(nil), unsafe.Slice((*byte)(base), end-start)...), Decide: decide - start}, nil
+}
+
+func probeLabels() (base unsafe.Pointer, place, record, load, read, end uint64)
+
 // blockAlign is the alignment of blocks: a cache line.
 const blockAlign = 64
 
@@ -60,6 +71,10 @@ func Load() (Blob, error) {
 
 	base, b.Trigger, b.Nothing, end = triggerLabels()
 	b.add(base, end, &b.Trigger, &b.Nothing)
+
+	q := &b.Probe
+	base, q.Place, q.Record, q.Load, q.Read, end = probeLabels()
+	b.add(base, end, &q.Place, &q.Record, &q.Load, &q.Read)
 
 	// The literals are at the end of the last block.
 	base, b.Caller, b.CallerUnknown, b.RegsCaller, b.StackCaller, b.Reserve, b.DLHook, b.Literals, end = labels()

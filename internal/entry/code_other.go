@@ -5,6 +5,9 @@ package entry
 // Load returns ErrNotSupported.
 func Load() (Blob, error) { return Blob{}, ErrNotSupported }
 
+// LoadPatch returns ErrNotSupported.
+func LoadPatch() (PatchBlob, error) { return PatchBlob{}, ErrNotSupported }
+
 // Counter returns 0.
 func Counter() uint64 { return 0 }
 

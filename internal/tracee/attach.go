@@ -142,7 +142,9 @@ func (t *Tracer) seizeAll(p *Process) (int, error) {
 			switch err := sys.PtraceSeize(tid, p.options()); {
 			case err == nil:
 				t.addThread(p, tid)
-				_ = sys.PtraceInterrupt(tid) // ESRCH: it has just ended
+				if !p.single {
+					_ = sys.PtraceInterrupt(tid) // ESRCH: it has just ended
+				}
 				n++
 			case errors.Is(err, syscall.ESRCH):
 			default:

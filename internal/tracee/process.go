@@ -33,7 +33,9 @@ type Process struct {
 	follow       bool
 	wantStop     bool
 	execs        int
-	gate         gate // for remote calls, once found
+	single       bool      // its threads are stopped one by one: see Seize
+	fresh        []*Thread // of such a process, that nobody was told of
+	gate         gate      // for remote calls, once found
 	breakpoint   *breakpoint
 	pendingEvent *Event // to be delivered when the process has stopped
 }
@@ -72,6 +74,9 @@ func (p *Process) usable() error {
 	}
 	if !p.attached {
 		return fmt.Errorf("process %d: %w", p.pid, ErrDetached)
+	}
+	if p.single && p.execs > 0 { // what was known of it is of another program
+		return fmt.Errorf("process %d: %w", p.pid, ErrExec)
 	}
 	return nil
 }
@@ -228,7 +233,7 @@ func (p *Process) Resume() error {
 func (p *Process) resume() {
 	p.wantStop = false
 	for _, th := range p.threads {
-		if th.state == threadHeld {
+		if th.state == threadHeld && !th.held {
 			th.resume()
 		}
 	}

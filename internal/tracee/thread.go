@@ -26,6 +26,7 @@ type Thread struct {
 	vfork   bool           // suspended until its child executes or ends
 	zombie  bool           // the first thread has ended before the others
 	call    *call          // a remote call is on its way
+	held    bool           // to be stopped for itself: see Hold
 }
 
 // Tid returns the thread's id.
@@ -43,7 +44,7 @@ func (th *Thread) atRest(vforkIsStopped bool) bool {
 // it again where it is to stop: "any trap clears pending STOP trap" (kernel/signal.c,
 // ptrace_stop).
 func (th *Thread) release(sig syscall.Signal) {
-	if th.p.wantStop {
+	if th.stays() {
 		_ = sys.PtraceInterrupt(th.tid)
 	}
 	th.state = threadRuns

@@ -90,7 +90,8 @@ func (t *Tracer) Close() {
 		var procs []*Process
 		_ = t.do(func() {
 			for _, p := range t.procs {
-				if p.attached {
+				// The kernel lets those go that run when this thread ends.
+				if p.attached && !p.single {
 					procs = append(procs, p)
 				}
 			}
@@ -319,7 +320,7 @@ func (t *Tracer) threadStopped(th *Thread, ws syscall.WaitStatus) {
 	case event == sys.EventStop:
 		th.stopSig = sig
 		th.state = threadHeld
-		if p.wantStop {
+		if th.stays() {
 			p.settled()
 		} else {
 			th.resume()
@@ -389,7 +390,7 @@ func (t *Tracer) execed(th *Thread) {
 			delete(t.threads, tid)
 		}
 	}
-	th.vfork, th.zombie = false, false
+	th.vfork, th.zombie, th.held = false, false, false
 	p.execs++
 	p.gate = gate{}
 	p.breakpoint = nil
@@ -406,6 +407,12 @@ func (t *Tracer) addThread(p *Process, tid int) *Thread {
 	th := &Thread{p: p, tid: tid}
 	t.threads[tid] = th
 	p.threads[tid] = th
+	if p.single {
+		// seizeAll has not stopped it, and who is born stops: either is held from its
+		// first stop on until it is looked at.
+		th.held = true
+		p.fresh = append(p.fresh, th)
+	}
 	return th
 }
 

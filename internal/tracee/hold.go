@@ -1,0 +1,141 @@
+package tracee
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"nopal/internal/sys"
+)
+
+// Seize takes control of a running process without stopping it: its threads run on, and
+// each can be stopped for itself by [Thread.Hold]. [Process.Fresh] tells of the threads
+// that there are and of those that come, which are stopped before their first
+// instruction until they are released. [Tracer.Close] lets them all go as they run.
+func (t *Tracer) Seize(pid int) (*Process, error) {
+	fail := func(err error) (*Process, error) {
+		return nil, fmt.Errorf("attach to process %d: %w", pid, err)
+	}
+	if err := attachable(pid); err != nil {
+		return fail(err)
+	}
+	var p *Process
+	var err error
+	if doErr := t.do(func() {
+		if t.procs[pid] != nil {
+			err = fmt.Errorf("%w by this nopal", ErrTraced)
+			return
+		}
+		p = t.newProcess(pid)
+		p.attached, p.single = true, true
+		if err = p.seizeRunning(); err != nil {
+			t.forget(p)
+		}
+	}); doErr != nil {
+		return fail(doErr)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return p, nil
+}
+
+// seizeRunning seizes all threads of p, until two looks at the list find nobody new: the
+// kernel may skip entries of a list that shrinks while it is read (fs/proc/base.c,
+// first_tid).
+func (p *Process) seizeRunning() error {
+	for clean := 0; clean < 2; clean++ {
+		n, err := p.t.seizeAll(p)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			clean = -1
+		}
+	}
+	return nil
+}
+
+// Fresh returns the threads of a seized process that have come since it was last
+// asked, after it has looked for those that the kernel does not tell of (they were born
+// with CLONE_UNTRACED). New-born ones wait, stopped, to be released.
+func (p *Process) Fresh() ([]*Thread, error) {
+	var list []*Thread
+	var err error
+	if doErr := p.t.do(func() {
+		if err = p.usable(); err != nil {
+			return
+		}
+		if err = p.seizeRunning(); err != nil {
+			return
+		}
+		for _, th := range p.fresh {
+			if th.state != threadGone {
+				list = append(list, th)
+			}
+		}
+		p.fresh = nil
+	}); doErr != nil {
+		return nil, doErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list threads of process %d: %w", p.pid, err)
+	}
+	return list, nil
+}
+
+// ErrBusy says that a thread did not stop in time: it is in an uninterruptible sleep.
+var ErrBusy = errors.New("thread does not stop")
+
+// Hold stops one thread and returns when it stands, until Release. The thread finishes
+// nothing first: a system call that it waits in is interrupted and begun again.
+func (th *Thread) Hold(ctx context.Context, patience time.Duration) error {
+	p := th.p
+	err := ErrExited
+	if doErr := p.t.do(func() {
+		if err = errors.Join(ctx.Err(), p.usable()); err != nil {
+			return
+		}
+		th.held = true
+		if th.state == threadRuns || th.state == threadListens {
+			_ = sys.PtraceInterrupt(th.tid) // ESRCH: it has just ended
+		}
+		end := time.Now().Add(patience)
+		p.t.pumpUntil(th, func() bool {
+			return th.state == threadHeld || th.state == threadGone || time.Now().After(end)
+		})
+		switch {
+		case th.state == threadHeld:
+		case th.state == threadGone:
+			err = ErrExited
+		default:
+			// It goes on by itself when it stops.
+			th.held = false
+			err = ErrBusy
+			if th.tid == p.pid && taskState(p.pid, th.tid) == 'Z' {
+				th.zombie = true
+				err = ErrExited
+			}
+		}
+	}); doErr != nil {
+		return doErr
+	}
+	if err != nil {
+		return fmt.Errorf("stop thread %d: %w", th.tid, err)
+	}
+	return nil
+}
+
+// Release undoes Hold.
+func (th *Thread) Release() {
+	_ = th.p.t.do(func() {
+		th.held = false
+		if th.state == threadHeld && !th.p.wantStop {
+			th.resume()
+		}
+	})
+}
+
+// stays reports whether the thread is to stay in a stop.
+func (th *Thread) stays() bool { return th.p.wantStop || th.held }
