@@ -24,18 +24,26 @@ func newJSONView(n *names) *jsonView {
 
 func (v *jsonView) header(dst []byte) []byte { return dst }
 
-func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
-	dst = append(dst, `{"type":"entry","time":`...)
+// start writes what all events of functions have.
+func (v *jsonView) start(dst []byte, head string, s *siteText, ev *trace.Event) []byte {
+	dst = append(dst, head...)
 	dst = strconv.AppendInt(dst, ev.Time, 10)
 	dst = v.tasks.of(ev.Task, dst)
 	dst = append(dst, s.jsonAt(ev.Addr)...)
 	dst = append(dst, `,"depth":`...)
-	dst = strconv.AppendUint(dst, uint64(ev.Depth), 10)
+	return strconv.AppendUint(dst, uint64(ev.Depth), 10)
+}
+
+func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
+	dst = v.start(dst, `{"type":"entry","time":`, s, ev)
 	if ev.Regs != nil {
 		dst = appendJSONRegs(dst, ev.Regs)
 	}
 	if ev.Stack != nil {
 		dst = v.appendStack(dst, ev)
+	}
+	if len(ev.Args) > 0 {
+		dst = appendJSONArgs(dst, ev.Args)
 	}
 	return append(dst, "}\n"...)
 }
@@ -77,12 +85,7 @@ func (v *jsonView) appendStack(dst []byte, ev *trace.Event) []byte {
 }
 
 func (v *jsonView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
-	dst = append(dst, `{"type":"exit","time":`...)
-	dst = strconv.AppendInt(dst, ev.Time, 10)
-	dst = v.tasks.of(ev.Task, dst)
-	dst = append(dst, s.jsonAt(ev.Addr)...)
-	dst = append(dst, `,"depth":`...)
-	dst = strconv.AppendUint(dst, uint64(ev.Depth), 10)
+	dst = v.start(dst, `{"type":"exit","time":`, s, ev)
 	if ev.Duration >= 0 {
 		dst = append(dst, `,"duration":`...)
 		dst = strconv.AppendInt(dst, ev.Duration, 10)
@@ -92,6 +95,12 @@ func (v *jsonView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	}
 	if ev.Resumed {
 		dst = append(dst, `,"resumed":true`...)
+	}
+	if len(ev.Args) > 0 {
+		dst = appendJSONArgs(dst, ev.Args)
+	}
+	if ev.Ret != nil {
+		dst = appendJSONRet(dst, ev.Ret)
 	}
 	return append(dst, "}\n"...)
 }

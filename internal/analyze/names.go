@@ -39,6 +39,10 @@ type siteText struct {
 	// Lines of a tree of calls: an entry, an exit, and both in one. A C++ name
 	// has its parameters already.
 	open, closed, leaf []byte
+
+	// The parts of a call whose arguments are known: the name alone, the name
+	// with parentheses, and the object.
+	name, call, object []byte
 }
 
 // names keeps the texts of sites.
@@ -114,12 +118,14 @@ func (n *names) render(s *trace.Site) *siteText {
 	raw := s.Name()
 	name := Demangle(raw)
 	path := s.Object.Path
-	text, call := printable(name), "()"
+	text, call, object := printable(name), "()", ""
+	bare := text
 	if strings.HasSuffix(text, ")") {
 		call = ""
 	}
 	if base := filepath.Base(path); s.Func != nil && strings.Contains(base, ".so") {
-		text += " [" + printable(base) + "]"
+		object = " [" + printable(base) + "]"
+		text += object
 	}
 	js := []byte(`,"name":`)
 	js = appendJSON(js, name)
@@ -134,6 +140,9 @@ func (n *names) render(s *trace.Site) *siteText {
 		open:    []byte(text + call + " {\n"),
 		closed:  appendComment([]byte("}"), text, n.color),
 		leaf:    []byte(text + call + ";\n"),
+		name:    []byte(bare[:parameters(bare)]),
+		call:    []byte(bare + call),
+		object:  []byte(object),
 	}
 	return t
 }

@@ -50,8 +50,17 @@ type threadPick struct {
 // held is an event that waits.
 type held struct {
 	trace.Event
-	state heldState
-	regs  *[trace.NumRegs]uint64
+	state  heldState
+	regs   *[trace.NumRegs]uint64
+	args   []trace.Arg
+	ret    trace.Value
+	values []byte // of the two
+}
+
+// result keeps a call's result.
+func (h *held) result(v *trace.Value) {
+	h.ret, h.values = v.Clone(h.values)
+	h.Ret = &h.ret
 }
 
 type heldState uint8
@@ -98,6 +107,9 @@ func (p *picker) event(ev *trace.Event) {
 		return
 	}
 	if ev.Kind != trace.Entry && ev.Kind != trace.FuncExit {
+		if ev.Kind == trace.Injection && !p.injection(ev) {
+			return
+		}
 		if ev.Time >= p.from && ev.Time < p.to {
 			p.put(ev, shown)
 		}
@@ -127,6 +139,19 @@ func (p *picker) event(ev *trace.Event) {
 	}
 	p.pick(th, ev)
 	ev.Depth = depth
+}
+
+// injection reports that an injection is selected: it comes before the entry
+// of its call, or instead of it.
+func (p *picker) injection(ev *trace.Event) bool {
+	v := p.names.site(ev.Site).verdict
+	if p.exits && p.sel.nested() {
+		th := p.thread(ev.Task)
+		if _, selected := th.selected(p.sel, ev.Depth); selected || th.not >= 0 {
+			return selected
+		}
+	}
+	return v.only && !v.not
 }
 
 // pick applies the minimum to an event that is selected otherwise.
@@ -256,8 +281,14 @@ func (p *picker) hold(ev *trace.Event) *held {
 	} else {
 		h = new(held)
 	}
-	stack := append(h.Stack[:0], ev.Stack...)
+	stack, args, values := append(h.Stack[:0], ev.Stack...), h.args[:0], h.values[:0]
 	h.Event = *ev
+	if h.args, h.values = trace.CloneArgs(args, values, ev.Args); len(ev.Args) > 0 {
+		h.Args = h.args
+	}
+	if ev.Ret != nil {
+		h.result(ev.Ret)
+	}
 	if ev.Regs != nil {
 		if h.regs == nil {
 			h.regs = new([trace.NumRegs]uint64)
@@ -308,6 +339,9 @@ func (p *picker) show(ev *trace.Event) {
 		p.joint = nil
 		if ev.Kind == trace.FuncExit && ev.Task.TID == j.Task.TID && ev.Program == j.Program && ev.Depth == j.Depth && ev.Site == j.Site {
 			j.Leaf, j.Duration, j.Inferred = true, ev.Duration, ev.Inferred
+			if ev.Ret != nil {
+				j.result(ev.Ret)
+			}
 			p.emit(&j.Event)
 			p.free = append(p.free, j)
 			leaf := ev.Leaf

@@ -57,6 +57,7 @@ type view interface {
 	exit(dst []byte, s *siteText, ev *trace.Event) []byte
 	lost(dst []byte, ev *trace.Event) []byte
 	mark(dst []byte, ev *trace.Event) []byte
+	inject(dst []byte, s *siteText, ev *trace.Event) []byte
 }
 
 // WriteError is a failure to write, as opposed to one to read the recording.
@@ -168,5 +169,7 @@ func (p *player) write(ev *trace.Event) {
 		p.buf = p.view.lost(p.buf, ev)
 	case trace.MarkText:
 		p.buf = p.view.mark(p.buf, ev)
+	case trace.Injection:
+		p.buf = p.view.inject(p.buf, p.names.site(ev.Site), ev)
 	}
 }

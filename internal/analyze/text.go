@@ -97,13 +97,20 @@ func indent(dst []byte, depth int) []byte {
 
 func (v *textView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = v.prefix(dst, ev)
-	dst = indent(dst, ev.Depth)
-	dst = append(dst, s.text...)
+	dst = v.function(indent(dst, ev.Depth), s, ev)
 	dst = append(dst, '\n')
 	if ev.Regs != nil || ev.Stack != nil {
 		dst = v.extras(dst, ev)
 	}
 	return dst
+}
+
+// function writes a function, as a call if its arguments are known.
+func (v *textView) function(dst []byte, s *siteText, ev *trace.Event) []byte {
+	if len(ev.Args) > 0 {
+		return s.appendCall(dst, ev.Args, nil)
+	}
+	return append(dst, s.text...)
 }
 
 // exit is not called for recordings of entries alone.

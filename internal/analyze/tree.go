@@ -108,14 +108,23 @@ func (v *treeView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	if !ev.Leaf {
 		dst = append(dst, noDuration+treeBar...)
 		dst = indent(dst, ev.Depth)
-		dst = append(dst, s.open...)
+		if hasValues(ev) {
+			dst = v.call(dst, s, ev)
+		} else {
+			dst = append(dst, s.open...)
+		}
 	} else {
 		dst = appendDuration(dst, ev.Duration, v.color)
 		dst = append(dst, treeBar...)
 		dst = indent(dst, ev.Depth)
-		dst = append(dst, s.leaf...)
-		if ev.Inferred {
+		switch {
+		case hasValues(ev):
+			dst = v.call(dst, s, ev)
+		case ev.Inferred:
+			dst = append(dst, s.leaf...)
 			dst = appendComment(dst[:len(dst)-1], "inferred", v.color)
+		default:
+			dst = append(dst, s.leaf...)
 		}
 	}
 	if ev.Regs != nil || ev.Stack != nil {
@@ -139,6 +148,9 @@ func (v *treeView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = v.duration(dst, ev)
 	dst = append(dst, treeBar...)
 	dst = indent(dst, ev.Depth)
+	if hasValues(ev) {
+		return v.closing(dst, s, ev)
+	}
 	if note := exitNote(ev); note != "" {
 		return appendComment(append(dst, '}'), string(s.text)+", "+note, v.color)
 	}
@@ -184,8 +196,7 @@ func (v *flatView) header(dst []byte) []byte {
 func (v *flatView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = v.prefix(dst, ev)
 	dst = append(dst, noDuration+"  -> "...)
-	dst = indent(dst, ev.Depth)
-	dst = append(dst, s.text...)
+	dst = v.function(indent(dst, ev.Depth), s, ev)
 	dst = append(dst, '\n')
 	if ev.Regs != nil || ev.Stack != nil {
 		dst = v.extras(dst, ev)
@@ -197,8 +208,7 @@ func (v *flatView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = v.prefix(dst, ev)
 	dst = v.duration(dst, ev)
 	dst = append(dst, "  <- "...)
-	dst = indent(dst, ev.Depth)
-	dst = append(dst, s.text...)
+	dst = appendResult(append(indent(dst, ev.Depth), s.text...), ev.Ret)
 	if note := exitNote(ev); note != "" {
 		return appendComment(dst, note, v.color)
 	}
