@@ -21,7 +21,8 @@ var layers = [][]string{
 	{"internal/image", "internal/entry", "internal/tracee", "internal/analyze"},
 	{"internal/ring", "internal/export", "internal/unwind", "internal/probe"},
 	{"internal/ftrace"},
-	{"internal/livepatch"},
+	{"internal/livepatch", "internal/args"},
+	{"internal/inject"},
 	{"internal/session"},
 	{"cmd/nopal"},
 }
