@@ -30,9 +30,10 @@ type Blob struct {
 	Profile        Profile
 	ProfileUnknown Profile // while the tid's offset is unknown
 	Trigger        uint64  // for functions with a trigger
-	Nothing        uint64  // returns at once
-	Literals       uint64  // Literals begins here
-	Core           uint64  // the block with the trampolines above begins here
+	Probe          Probe
+	Nothing        uint64 // returns at once
+	Literals       uint64 // Literals begins here
+	Core           uint64 // the block with the trampolines above begins here
 }
 
 // Exits are what the stubs of a function's exits branch to. All take the event's
