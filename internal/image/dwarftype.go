@@ -12,9 +12,9 @@ const (
 	maxTypeDepth  = 24
 	maxMembers    = 512
 	maxEnumerator = 4096
-	// maxPointers is through how many pointers types are followed: a parameter
-	// that points to a structure, and what its members point to.
-	maxPointers = 2
+	// maxPointers is through how many pointers types are followed: what a
+	// parameter points to, but not what its members point to.
+	maxPointers = 1
 )
 
 // Encodings of base types, DW_ATE_.
