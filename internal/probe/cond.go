@@ -52,3 +52,13 @@ const (
 	Greater
 	GreaterEqual
 )
+
+// Loads reports whether a condition reads memory that the code has to be careful with.
+func Loads(c Cond) bool {
+	found := false
+	each(c, func(x Compare) { found = found || x.X.loads() })
+	return found
+}
+
+// loads reports whether something has to be called to get a value.
+func (e *Expr) loads() bool { return e.Base.Kind == Stack || len(e.Deref) > 0 }

@@ -102,7 +102,7 @@ func (c *compiler) condition() {
 	flags, calls := false, false
 	each(c.p.Cond, func(x Compare) {
 		flags = flags || x.flags()
-		calls = calls || x.X.Base.Kind == Stack || len(x.X.Deref) > 0
+		calls = calls || x.X.loads()
 	})
 	if calls {
 		c.frame()
@@ -165,11 +165,11 @@ func (c *compiler) compare(x Compare, what bool, to arm64.Label) {
 		return
 	}
 	over := c.Label()
-	if x.X.Base.Kind == Stack || len(x.X.Deref) > 0 {
+	if x.X.loads() {
 		c.B(over)
 	}
 	c.Bind(fault)
-	if x.X.Base.Kind == Stack || len(x.X.Deref) > 0 {
+	if x.X.loads() {
 		c.B(to)
 	}
 	c.Bind(over)
