@@ -1,6 +1,9 @@
 package trace
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // attached holds the records of a stream that belong to events which have not
 // come yet. Most come at once. With a filter by duration an entry is written
@@ -147,6 +150,25 @@ func (rec *Recording) addProbe(b *Probe) error {
 	p.probes[b.Number] = b
 	rec.probes++
 	return rec.spend(b.size())
+}
+
+// fits checks that a record holds what its probe says, neither more nor less.
+func (t probeTable) fits(c *Cursor) error {
+	p := t[c.probe]
+	if p == nil {
+		return fmt.Errorf("a record of probe %d, which has not been introduced", c.probe)
+	}
+	rest := c.payload()
+	for i := range p.Fields {
+		v := Value{types: p.Types, typ: p.Fields[i].Type, mem: p.Fields[i].Mem}
+		if rest = v.decode(rest); v.state == valueDamaged {
+			return fmt.Errorf("a record of probe %d ends before its field %q", c.probe, p.Fields[i].Name)
+		}
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("a record of probe %d is %d bytes longer than its fields", c.probe, len(rest))
+	}
+	return nil
 }
 
 // size is about the memory of a probe.

@@ -62,6 +62,8 @@ func TestEncoding(t *testing.T) {
 		EventWord(funcIndex(1), 0x100, 6), ControlWord(WordRecord, RecordStack|5), EventWord(funcIndex(2), 0, 7), 2, 3, 4,
 		ControlWord(9, 5), ControlWord(WordPad, 0), EventWord(exitIndex(1), 0x100, 4), EventWord(exitIndex(1), 0x100, 1<<25-1),
 		EventWord(99999, 0, 1<<20), ControlWord(WordReserved, 100), 1)
+	words = append(words[:len(words)-16], bytesOf(slices.Concat(record(1, EventWord(funcIndex(1), 0x900, 1), 5, "five"),
+		record(AttachedNumber, EventWord(exitIndex(1), 0x900, 3), 7, ""), []uint64{EventWord(exitIndex(1), 0x900, 4)})...)...)
 	roundTrip(t, e, &d, words, 1<<61)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 )
 
@@ -69,6 +70,12 @@ func seedFile(t testing.TB) []byte {
 		w.WriteRound(1<<31),
 		w.WriteRange(Range{Proc: 1, Image: 1, Index: exitIndex(0) - 2, Count: 16 * progFuncs, Addr: 0xaaaa00001000, VA: 0x1000, Kind: RangeExits}),
 		w.WriteChunk(Chunk{Proc: 1, Stream: 3, TID: 100, Base: 1 << 31, Words: newProg(1, 90, 0.3).appendWords(nil, 100, new(uint64))}),
+		w.WriteProbe(testProbe(1, ProbeEntry)),
+		w.WriteProbe(testProbe(AttachedNumber, ProbeExit|ProbeAttached)),
+		w.WriteProbe(testProbe(InjectedNumber, ProbeInjected)),
+		w.WriteChunk(Chunk{Proc: 1, Stream: 3, TID: 100, Base: 1 << 32, Words: bytesOf(slices.Concat(
+			record(1, EventWord(funcIndex(1), 0x900, 1), 5, "five"), record(InjectedNumber, EventWord(funcIndex(1), 0x800, 2), 6, "six"),
+			record(AttachedNumber, EventWord(exitIndex(1), 0x900, 3), 7, ""), []uint64{EventWord(exitIndex(1), 0x900, 4)})...)}),
 		w.WriteProfile(Profile{1, 100, 79, []ProfileFunc{{1, 0x1000, 3, 60, 50, 10, 30, []ProfileBucket{{4, 1}, {5, 2}}}}}),
 		w.WriteMark(Mark{1, 100, 80, "off"}),
 		w.WriteExit(Exit{1, 101, 0, 0}),
@@ -94,10 +101,14 @@ func readEverything(t testing.TB, file []byte) {
 		if ev.Site == nil {
 			continue
 		}
-		if !ev.Inferred || ev.Kind == Entry {
+		if ev.Kind != Injection && (!ev.Inferred || ev.Kind == Entry) {
 			seen++
 		}
 		_ = ev.Site.Name()
+		_ = ArgsText(nil, ev.Args)
+		if ev.Ret != nil {
+			_ = ev.Ret.AppendJSON(nil)
+		}
 		for _, a := range ev.Stack {
 			_ = ev.Program.Symbol(a).String()
 		}

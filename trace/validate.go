@@ -37,6 +37,7 @@ func Validate(r io.Reader) (Totals, error) {
 		ended:   map[uint32]bool{},
 		images:  map[uint32]bool{},
 		threads: map[[2]uint32]bool{},
+		probes:  map[[2]uint32]bool{},
 		last:    map[[2]uint32]uint64{},
 		rec:     NewRecording(),
 	}
@@ -65,6 +66,7 @@ type validator struct {
 	ended   map[uint32]bool
 	images  map[uint32]bool
 	threads map[[2]uint32]bool   // that have ended
+	probes  map[[2]uint32]bool   // by process and number
 	last    map[[2]uint32]uint64 // ticks, by process and stream
 	totals  Totals
 	blocks  int
@@ -104,6 +106,12 @@ func (v *validator) block(b Block) error {
 		if b.Addr%insnSize != 0 || b.VA%insnSize != 0 {
 			return fmt.Errorf("addresses %#x and %#x are not those of instructions", b.Addr, b.VA)
 		}
+	case *Probe:
+		key := [2]uint32{b.Proc, b.Number}
+		if v.probes[key] {
+			return fmt.Errorf("probe %d is introduced again", b.Number)
+		}
+		v.probes[key] = true
 	case *Chunk:
 		return v.chunk(b)
 	case *Round:
@@ -148,6 +156,8 @@ func (v *validator) refers(b Block) error {
 				return fmt.Errorf("image %d has not been introduced", b.Funcs[i].Image)
 			}
 		}
+	case *Probe:
+		proc, image, hasImage = b.Proc, b.Image, b.Image != 0
 	case *Mark:
 		proc, hasProc = b.Proc, b.Proc != 0
 	case *Exit:
@@ -194,6 +204,11 @@ func (v *validator) chunk(c *Chunk) error {
 		}
 		if s.ID < 0 {
 			return fmt.Errorf("thread %d: code position %d is in no range", c.TID, cur.Index)
+		}
+		if cur.args != 0 {
+			if err := p.probes.fits(&cur); err != nil {
+				return fmt.Errorf("thread %d: %w", c.TID, err)
+			}
 		}
 	}
 	v.totals.Backs += cur.backs

@@ -58,6 +58,21 @@ func TestValidate(t *testing.T) {
 			check(t, w.WriteExit(Exit{Proc: 1}))
 			return w.WriteChunk(chunk(1, 9))
 		}, "process 1 has ended"},
+		{"probe twice", func(w *Writer) error {
+			check(t, w.WriteProbe(testProbe(1, ProbeEntry)))
+			return w.WriteProbe(testProbe(1, ProbeEntry))
+		}, "probe 1 is introduced again"},
+		{"unknown probe", func(w *Writer) error {
+			return w.WriteChunk(Chunk{Proc: 1, Words: bytesOf(record(9, EventWord(funcIndex(1), 0, 0), 1, "a")...)})
+		}, "probe 9, which has not been introduced"},
+		{"record of too little", func(w *Writer) error {
+			check(t, w.WriteProbe(testProbe(1, ProbeEntry)))
+			return w.WriteChunk(Chunk{Proc: 1, Words: bytesOf(record(1, EventWord(funcIndex(1), 0, 0), 1, "")...)})
+		}, `ends before its field "s"`},
+		{"record of too much", func(w *Writer) error {
+			check(t, w.WriteProbe(testProbe(2, ProbeExit)))
+			return w.WriteChunk(Chunk{Proc: 1, Words: bytesOf(record(2, EventWord(funcIndex(1), 0, 0), 1, "abc")...)})
+		}, "is 24 bytes longer"},
 		{"wrong totals", func(w *Writer) error {
 			w.stats.Events++
 			return nil
