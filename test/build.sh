@@ -133,7 +133,7 @@ make test/plain $src/fib.c $cc -O2 -g -I$src $src/fib.c
 wait
 make test/ctors $src/ctors.c $cc $traced $src/ctors.c -L$out/test -lplug '-Wl,-rpath,$ORIGIN'
 
-for name in fib threads abi control jumps forks; do
+for name in fib threads abi control jumps forks probes; do
 	make test/$name-static $src/$name.c $cc $traced -static $src/$name.c
 done
 make test/ctors-static $src/ctors.c $cc $traced -static $src/ctors.c $src/libplug.c
@@ -168,7 +168,7 @@ for name in exceptions virtuals; do
 done
 
 if command -v clang >/dev/null; then
-	for name in fib abi control jumps threads sigprof shapes tree storm; do
+	for name in fib abi control jumps threads sigprof shapes tree storm probes; do
 		make test/$name-clang $src/$name.c $clang $traced $src/$name.c
 	done
 	make test/preserve $src/preserve.c $clang $traced $src/preserve.c
@@ -182,7 +182,7 @@ elif [ -n "${CI:-}" ]; then
 fi
 
 if musl_setup; then
-	for name in fib threads jumps abi shapes; do
+	for name in fib threads jumps abi shapes probes; do
 		make test/$name-musl $src/$name.c musl_link dynamic $src/$name.c
 		make test/$name-musl-static $src/$name.c musl_link static $src/$name.c
 	done
@@ -223,6 +223,10 @@ for file in internal/*/testdata/*.c internal/*/*/testdata/*.c; do
 	grep -qs "\bmain(" "$file" || continue
 	package=${file%/testdata/*}
 	make "$(basename "$package")/$(basename "$file" .c)" "$file" $cc -O2 -g -static -pthread "$file"
+done
+# And those of their variants that they list themselves.
+for file in internal/*/testdata/fixtures.sh; do
+	[ ! -e "$file" ] || . "$file"
 done
 wait
 if [ -e "$fail" ]; then

@@ -1,6 +1,12 @@
 package unwind
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+	"sort"
+
+	"nopal/internal/tracee"
+)
 
 // Regs are the general registers of a stopped thread.
 type Regs struct {
@@ -118,21 +124,136 @@ type Options struct {
 // Unwinder makes stacks of one process. It is to be used by one goroutine at a
 // time.
 type Unwinder struct {
-	pid int
-	mem Memory
-	o   Options
+	pid     int
+	mem     Memory
+	o       Options
+	maps    []tracee.Mapping
+	objects map[tracee.Mapping]*object // by executable mapping; nil: it has none
+	tables  []table
+	pages   map[uint64][]byte // memory that the stack at hand was read from
+}
+
+// table is what AddTable was told of.
+type table struct {
+	name       string
+	start, end uint64
+	all        []fde
 }
 
 // New makes an unwinder for a process. The objects of the process are read when
 // they are first met.
 func New(pid int, mem Memory, o Options) *Unwinder {
-	return &Unwinder{pid: pid, mem: mem, o: o}
+	if o.PACMask == 0 {
+		o.PACMask = 0xffff << 48
+	}
+	return &Unwinder{pid: pid, mem: mem, o: o, objects: map[tracee.Mapping]*object{}, pages: map[uint64][]byte{}}
 }
 
-// Stack gives the frames of a thread whose registers are regs, from the
-// innermost to the one that the thread began with. The thread has to be stopped. Where the stack
-// cannot be known to its end the error is an *UnknownError, and the frames are
-// those up to there.
-func (u *Unwinder) Stack(regs Regs) ([]Frame, error) {
-	return nil, &UnknownError{PC: regs.PC, Reason: "no call frame information is read yet"}
+// AddTable adds the call frame information of code that no loader has mapped: the
+// .eh_frame of size bytes at an address in the process, for code in [start, end).
+func (u *Unwinder) AddTable(name string, start, end, frames, size uint64) {
+	u.tables = append(u.tables, table{name, start, end, u.readFrames(frames, size)})
+}
+
+// Refresh looks again at what the process has mapped, and forgets the objects that
+// are gone. It is to be called when objects may have been loaded or unloaded since.
+func (u *Unwinder) Refresh() error {
+	maps, err := tracee.Maps(u.pid)
+	if err != nil {
+		return err
+	}
+	u.maps = maps
+	there := make(map[tracee.Mapping]bool, len(maps))
+	for _, m := range maps {
+		there[m] = true
+	}
+	for m := range u.objects {
+		if !there[m] {
+			delete(u.objects, m)
+		}
+	}
+	return nil
+}
+
+// mapping gives the index of the mapping that holds an address.
+func (u *Unwinder) mapping(addr uint64) (int, bool) {
+	i := sort.Search(len(u.maps), func(i int) bool { return u.maps[i].End > addr })
+	return i, i < len(u.maps) && u.maps[i].Start <= addr
+}
+
+// codeAt gives the mapping that holds an instruction.
+func (u *Unwinder) codeAt(pc uint64) (int, bool) {
+	i, ok := u.mapping(pc)
+	if !ok || !u.maps[i].Executable() {
+		// Something new?
+		if err := u.Refresh(); err != nil {
+			return 0, false
+		}
+		i, ok = u.mapping(pc)
+	}
+	return i, ok && u.maps[i].Executable()
+}
+
+// object gives the object that a mapping is of; nil: none.
+func (u *Unwinder) object(i int) *object {
+	m := u.maps[i]
+	o, known := u.objects[m]
+	if known {
+		return o
+	}
+	if base, ok := u.baseOf(i); ok {
+		// What cannot be read has no call frame information, which is said there.
+		o, _ = u.openObject(m, base)
+	}
+	u.objects[m] = o
+	return o
+}
+
+// baseOf finds where the ELF header of a mapping's object lies.
+func (u *Unwinder) baseOf(i int) (uint64, bool) {
+	m := u.maps[i]
+	if m.Inode == 0 {
+		return m.Start, m.Path == "[vdso]"
+	}
+	for j := i; j >= 0; j-- {
+		if b := u.maps[j]; b.Offset == 0 && b.Inode == m.Inode && b.Dev == m.Dev {
+			return b.Start, true
+		}
+	}
+	return 0, false
+}
+
+const pageSize = 1 << 12
+
+// read reads memory, which stands still while a stack is made.
+func (u *Unwinder) read(p []byte, at uint64) bool {
+	for len(p) > 0 {
+		page := at &^ (pageSize - 1)
+		b, known := u.pages[page]
+		if !known {
+			b = make([]byte, pageSize)
+			if _, err := u.mem.ReadAt(b, int64(page)); err != nil {
+				b = nil
+			}
+			u.pages[page] = b
+		}
+		if b == nil {
+			return false
+		}
+		n := copy(p, b[at-page:])
+		p, at = p[n:], at+uint64(n)
+	}
+	return true
+}
+
+func (u *Unwinder) word(at uint64) (uint64, bool) {
+	var b [8]byte
+	ok := u.read(b[:], at)
+	return binary.LittleEndian.Uint64(b[:]), ok
+}
+
+func (u *Unwinder) insn(at uint64) (uint32, bool) {
+	var b [4]byte
+	ok := at%insnSize == 0 && u.read(b[:], at)
+	return binary.LittleEndian.Uint32(b[:]), ok
 }

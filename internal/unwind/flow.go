@@ -1,0 +1,3 @@
+package unwind
+
+type flow struct{}
