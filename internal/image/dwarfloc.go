@@ -63,6 +63,9 @@ func (b *builder) location(e *dwarf.Entry, pc uint64, size uint64) location {
 		return location{absent: true, listed: listed}
 	}
 	place, ok := registers(expr, size)
+	// For a value behind a pointer GCC names a register in which it has the
+	// pointer later.
+	ok = ok && (listed || place.Address == nil)
 	return location{known: ok, listed: listed, place: place}
 }
 

@@ -6,12 +6,14 @@ import (
 	"strings"
 )
 
-// Languages, DW_LANG_, whose functions are called as AAPCS64 says.
+// DW_LANG_ of Rust, in DWARF 5 and before.
 const (
 	langRust     = 0x1c
-	langRustMIPS = 0x9000 // before DWARF 5 had it
+	langRustMIPS = 0x9000
 )
 
+// languages are those, DW_LANG_, whose functions are called as AAPCS64 says, and
+// whether each is C.
 var languages = map[int64]bool{
 	0x01: true, 0x02: true, 0x0c: true, 0x1d: true, 0x2c: true, // C89, C, C99, C11, C17
 	0x04: false, 0x1a: false, 0x21: false, 0x2b: false, // C++, C++11, C++14, C++20: C++
@@ -25,6 +27,20 @@ const (
 // signature reads the function at a site.
 func (im *Image) signature(d *dwarfData, site Site) (*Signature, error) {
 	d.budget = maxQuestion
+	b, err := im.newBuilder(d, site)
+	if err != nil {
+		return nil, err
+	}
+	s := &Signature{Name: b.fn.text(dwarf.AttrName), NoReturn: b.fn.flag(dwarf.AttrNoreturn)}
+	if err := b.params(s); err != nil {
+		return nil, err
+	}
+	b.result(s)
+	return s, nil
+}
+
+// newBuilder finds the function at a site.
+func (im *Image) newBuilder(d *dwarfData, site Site) (*builder, error) {
 	at, body, err := im.function(d, site)
 	if err != nil {
 		return nil, err
@@ -41,24 +57,18 @@ func (im *Image) signature(d *dwarfData, site Site) (*Signature, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Signature{Name: fn.text(dwarf.AttrName), NoReturn: fn.flag(dwarf.AttrNoreturn)}
 	b := &builder{d: d, unit: u, fn: fn, body: body, rust: lang == langRust || lang == langRustMIPS}
-	b.types = typeReader{d: d, cxx: !languages[lang] && !b.rust, known: make(map[typeKey]*Type)}
-	if !b.rust {
-		if _, ok := languages[lang]; !ok {
-			return nil, fmt.Errorf("the language %#x is not supported", lang)
-		}
+	isC, known := languages[lang]
+	if !known && !b.rust {
+		return nil, fmt.Errorf("the language %#x is not supported", lang)
 	}
+	b.types = typeReader{d: d, cxx: !isC && !b.rust, known: make(map[typeKey]*Type)}
 	if site.Func >= 0 {
 		_, suffix, _ := strings.Cut(im.funcs[site.Func].Name, ".")
 		b.isra = strings.Contains(suffix, "isra")
 		b.clone = b.isra || strings.Contains(suffix, "constprop") || strings.Contains(suffix, "part")
 	}
-	if err := b.params(s); err != nil {
-		return nil, err
-	}
-	b.result(s)
-	return s, nil
+	return b, nil
 }
 
 // language gives DW_AT_language of the unit in which a function was written.
