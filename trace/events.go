@@ -51,6 +51,9 @@ type Event struct {
 	// Resumed is set of an exit whose call had been taken for over, so that an
 	// inferred exit was delivered before: the thread had gone on on another stack.
 	Resumed bool
+	// Joined is set of an entry with Leaf that stands for its exit as well,
+	// see JoinLeaves.
+	Joined bool
 
 	Regs  *[NumRegs]uint64 // x0-x30, sp, pc, pstate, or nil
 	Stack []uint64         // return addresses, the innermost first; nil if not recorded
@@ -70,6 +73,7 @@ type Events struct {
 	r       *Reader
 	rec     *Recording
 	heap    []*stream // by time of the next event
+	head    *stream   // the first of heap while that may run
 	limit   uint64    // the first of heap may run up to here; 0: the heap is not in order
 	bound   uint64    // events before this may be delivered
 	round   uint64    // the last watermark
@@ -79,6 +83,7 @@ type Events struct {
 	orders  int
 	end     error // why nothing more is read
 	closed  bool  // the calls that were open then have been ended
+	join    bool  // see JoinLeaves
 
 	decoder wordDecoder
 	event   Event
@@ -93,7 +98,7 @@ type Events struct {
 
 // NewEvents reads the blocks of r from here on.
 func NewEvents(r *Reader) *Events {
-	return &Events{r: r, rec: NewRecording(), maximum: maxPending}
+	return &Events{r: r, rec: NewRecording(), maximum: maxPending, head: new(stream)}
 }
 
 // Recording returns what has been read so far about all but the events.
@@ -102,6 +107,9 @@ func (e *Events) Recording() *Recording { return e.rec }
 // Next returns the next event, which is valid until the next call. At the end
 // the error is io.EOF.
 func (e *Events) Next() (*Event, error) {
+	if s := e.head; s.quick && s.ticks < e.limit && !e.extra && e.quick(s) {
+		return &e.event, nil
+	}
 	s, err := e.first()
 	if err != nil {
 		return nil, err
@@ -109,7 +117,7 @@ func (e *Events) Next() (*Event, error) {
 	ev := &e.event
 	ev.Ticks = s.ticks
 	ev.Time = e.rec.conv.ns(s.ticks)
-	ev.Text = ""
+	ev.Text, ev.Joined = "", false
 	e.latest = max(e.latest, s.ticks)
 	ev.Program, ev.Task = s.cur.task.Program, s.cur.task
 	if s.cur.lost != 0 {
@@ -138,6 +146,7 @@ func (e *Events) Next() (*Event, error) {
 	}
 	if e.rec.exits {
 		e.graph(s, site)
+		e.settle(s)
 		return ev, nil
 	}
 	ev.Kind, ev.Count = Entry, 0
@@ -147,6 +156,7 @@ func (e *Events) Next() (*Event, error) {
 		e.extras(s, false)
 	}
 	e.step(s)
+	e.settle(s)
 	return ev, nil
 }
 
@@ -183,6 +193,7 @@ func (e *Events) step(s *stream) {
 func (e *Events) bare(k EventKind) {
 	ev := &e.event
 	*ev = Event{Kind: k, Ticks: ev.Ticks, Time: ev.Time, Program: ev.Program, Task: ev.Task}
+	e.extra = true
 }
 
 // lost delivers the count of lost events that stands before s's next event.
@@ -215,6 +226,7 @@ func (e *Events) more() error {
 	for i := 1; i < min(3, len(e.heap)); i++ {
 		e.limit = min(e.limit, e.heap[i].ticks+1)
 	}
+	e.head = e.heap[0]
 	return nil
 }
 
@@ -318,12 +330,14 @@ type stream struct {
 	gone   bool // the thread has ended
 	depth  depthStack
 	calls  callStack
-	looked bool    // for the calls that the next event ends, with this result:
-	found  int     // the call whose exit it is, or -1
-	low    int     // those from here on are over
-	other  int     // those from here on look as if on another stack
-	passed bool    // another stream of the thread takes over
-	prev   *stream // an earlier one of the thread, whose open calls are to be taken over
+	quick  bool       // the next event is one for quick
+	site   *siteEntry // of the next event, if its code position is the same
+	looked bool       // for the calls that the next event ends, with this result:
+	found  int        // the call whose exit it is, or -1
+	low    int        // those from here on are over
+	other  int        // those from here on look as if on another stack
+	passed bool       // another stream of the thread takes over
+	prev   *stream    // an earlier one of the thread, whose open calls are to be taken over
 	cur    segment
 	queue  []segment
 
@@ -366,7 +380,7 @@ func (e *Events) chunk(payload []byte) error {
 		s = e.newStream()
 		if n, ok := p.current[c.TID]; ok {
 			if s.prev = p.streams[n]; s.prev != nil {
-				s.prev.passed = true
+				s.prev.passed, s.prev.quick = true, false
 			}
 		}
 		p.streams[c.Stream] = s
@@ -453,7 +467,7 @@ func (e *Events) exit(b *Exit) {
 // there is none, s is not live.
 func (e *Events) open(s *stream) {
 	last := s.cursor.last
-	s.live = false
+	s.live, s.site = false, nil
 	for len(s.queue) > 0 {
 		prev := s.cur.task
 		if prev != nil && prev.TID != s.queue[0].task.TID && s.calls.unfinished() {
@@ -525,7 +539,7 @@ func (e *Events) decode(g *segment) error {
 
 // advance goes on to the next chunk of the first stream of the heap.
 func (e *Events) advance(s *stream) {
-	s.live = false
+	s.live, s.quick = false, false
 	if s.cursor.Err() != nil {
 		e.broken(s)
 	} else {

@@ -103,6 +103,13 @@ func (s *callStack) pop() {
 	s.keeping = false
 }
 
+// pass is a push and a pop.
+func (s *callStack) pass() {
+	s.serial++
+	s.credit = min(s.credit+8, maxFrames)
+	s.keeping = false
+}
+
 // lose notes that events were lost. What was open may have ended among them,
 // and what was left cannot be told from what was entered among them: both are
 // not taken for the entries of exits that come, where there is a choice. Calls

@@ -94,7 +94,7 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := siteEntry{index: index, exit: exit, site: site, addr: site.VA + bias, ip: va + slotsBefore + bias}
+	e := siteEntry{index: index, exit: exit, id: int32(site.ID), site: site, addr: site.VA + bias, ip: va + slotsBefore + bias}
 	if !known {
 		// Not kept: the range may be found later in the file.
 		e.addr, e.ip = 0, 0
@@ -149,6 +149,8 @@ type siteTable struct {
 type siteEntry struct {
 	index uint32 // 0: free
 	exit  bool
+	seen  bool // the function is known to have exits
+	id    int32
 	site  *Site
 	addr  uint64 // of the function's entry in the process
 	ip    uint64 // of the event
