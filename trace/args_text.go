@@ -77,7 +77,7 @@ func (r *renderer) text(t *ValueType, data []byte) {
 	case t.Kind == KindArray:
 		r.textElements(t, data)
 	case t.Kind == KindVoid:
-		r.b = append(r.b, "void"...)
+		r.b = append(r.b, '?')
 	default:
 		r.b = append(r.b, '{')
 		for i, c := range data[:min(len(data), 2*maxTextElements)] {

@@ -264,7 +264,7 @@ func (e *Events) arguments(p *Probe, payload []byte) {
 	for i := range p.Fields {
 		f := &p.Fields[i]
 		v := Value{types: p.Types, typ: f.Type, mem: f.Mem}
-		if rest = v.decode(rest); p.Types[f.Type].Kind == KindVoid {
+		if rest = v.decode(rest); p.Kind&ProbeExit != 0 && p.Types[f.Type].Kind == KindVoid {
 			continue
 		}
 		if p.Kind&ProbeExit != 0 && f.Name == retField {

@@ -64,7 +64,7 @@ type TypeKind uint32
 
 // Kinds of types. Numbers are little-endian and have the size of their type.
 const (
-	KindVoid    TypeKind = iota // nothing is shown
+	KindVoid    TypeKind = iota // not known; an exit's is not shown
 	KindInt                     // two's complement
 	KindUint                    //
 	KindHex                     // as KindUint, shown as 0x..
