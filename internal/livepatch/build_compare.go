@@ -1,0 +1,328 @@
+package livepatch
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+)
+
+// same reports whether a function is as the target has it: whether linking it to
+// where the old one is would give the old one's bytes. A wrong no only replaces
+// more than is needed; linkers that rewrite instructions lead to it.
+func (b *builder) same(u *unit) bool {
+	if known, done := b.checked[u]; done {
+		return known // a function and its parts refer to each other
+	}
+	b.checked[u] = true
+	b.checked[u] = b.compare(u)
+	return b.checked[u]
+}
+
+// comparison is one function beside the old one.
+type comparison struct {
+	b     *builder
+	u     *unit
+	old   []byte
+	skip  uint64           // bytes of NOPs that the new one does not have
+	pages map[reloc]uint64 // what ADRPs of the old one refer to
+}
+
+const nop = 0xd503201f
+
+// entryNops counts the NOPs that functions begin with to be patched, and the
+// bytes of the landing pad before them.
+func entryNops(code []byte) (pad, nops uint64) {
+	le := binary.LittleEndian
+	if len(code) >= 4 && le.Uint32(code) == 0xd503245f { // bti c
+		pad = 4
+	}
+	for nops < 8 && pad+nops+4 <= uint64(len(code)) && le.Uint32(code[pad+nops:]) == nop {
+		nops += 4
+	}
+	return pad, nops
+}
+
+func (b *builder) compare(u *unit) bool {
+	if u.old == nil || u.sec.data == nil || u.size == 0 {
+		return false
+	}
+	old, err := b.old.bytes(u.old.va, u.old.size)
+	if err != nil {
+		return false
+	}
+	code := u.sec.data[u.off:u.end()]
+	oldPad, oldNops := entryNops(old)
+	pad, nops := entryNops(code)
+	if pad != oldPad || nops > oldNops || uint64(len(old))-oldNops != uint64(len(code))-nops {
+		return false
+	}
+	c := &comparison{b: b, u: u, old: old, skip: oldNops - nops, pages: make(map[reloc]uint64)}
+	relocs := append(append([]reloc(nil), u.sec.relocsIn(u.off, u.end())...), u.branches()...)
+	changed := make([]bool, len(code)) // by relocations
+	for _, r := range relocs {
+		h, known := howtos[direct(r.typ)]
+		if !known {
+			return false
+		}
+		for i := range h.size() {
+			changed[r.off-u.off+i] = true
+		}
+	}
+	for i := pad + nops; i < uint64(len(code)); i++ {
+		if !changed[i] && code[i] != old[i+c.skip] {
+			return false
+		}
+	}
+	for _, r := range relocs {
+		if howtos[direct(r.typ)].value == pages && !c.page(r) {
+			return false
+		}
+	}
+	for _, r := range relocs {
+		if !c.reference(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// direct gives the relocation that works on an entry of the global offset table
+// as another does on the entry's contents.
+func direct(typ elf.R_AARCH64) elf.R_AARCH64 {
+	switch typ {
+	case elf.R_AARCH64_ADR_GOT_PAGE:
+		return elf.R_AARCH64_ADR_PREL_PG_HI21
+	case elf.R_AARCH64_LD64_GOT_LO12_NC:
+		return elf.R_AARCH64_LDST64_ABS_LO12_NC
+	case elf.R_AARCH64_GOT_LD_PREL19:
+		return elf.R_AARCH64_LD_PREL_LO19
+	}
+	return typ
+}
+
+// word gives what the old function has at a relocation, and its address. The
+// instruction has to be the same but for what is relocated.
+func (c *comparison) word(r reloc) (word []byte, at uint64, ok bool) {
+	off := r.off - c.u.off + c.skip
+	h := howtos[direct(r.typ)]
+	word = c.old[off : off+h.size()]
+	blank := bytes.Clone(word)
+	mine := bytes.Clone(c.u.sec.data[r.off : r.off+h.size()])
+	h.clear(blank)
+	h.clear(mine)
+	return word, c.u.old.va + off, bytes.Equal(blank, mine)
+}
+
+// clear makes the relocated bits 0.
+func (h howto) clear(word []byte) {
+	switch h.place {
+	case data16, data32, data64:
+		clear(word)
+		return
+	case immAdr:
+		w := binary.LittleEndian.Uint32(word)
+		binary.LittleEndian.PutUint32(word, w&^(3<<29|1<<24-1<<5))
+		return
+	}
+	lsb, width := h.field()
+	w := binary.LittleEndian.Uint32(word)
+	binary.LittleEndian.PutUint32(word, w&^(uint32(1<<width-1)<<lsb))
+}
+
+// completed is what an ADRP and the instructions that complete its address have in
+// common.
+func completed(r reloc) reloc {
+	through := direct(r.typ) != r.typ
+	r.off, r.typ = 0, elf.R_AARCH64_NONE
+	if through {
+		r.typ = elf.R_AARCH64_ADR_GOT_PAGE
+	}
+	return r
+}
+
+// page notes what page an ADRP of the old function refers to.
+func (c *comparison) page(r reloc) bool {
+	word, at, ok := c.word(r)
+	if !ok {
+		return false
+	}
+	page := at&^0xfff + referred(word, howtos[direct(r.typ)])<<12
+	if known, seen := c.pages[completed(r)]; seen && known != page {
+		return false
+	}
+	c.pages[completed(r)] = page
+	return true
+}
+
+// reference reports whether the old function refers to the same.
+func (c *comparison) reference(r reloc) bool {
+	word, at, ok := c.word(r)
+	if !ok {
+		return false
+	}
+	h := howtos[direct(r.typ)]
+	v := referred(word, h)
+	to, addend, err := c.b.resolve(r)
+	if err != nil {
+		return false
+	}
+	switch h.value {
+	case relative:
+		v += at
+	case pages:
+		return true // the address is complete at another instruction
+	case low12:
+		if to.kind == ofThread {
+			return to.slots.tls == 0 && v>>h.shift == (to.va+uint64(addend))&0xfff>>h.shift
+		}
+		page, seen := c.pages[completed(r)]
+		if !seen {
+			return false
+		}
+		v += page
+	case absolute:
+		if to.kind == ofThread {
+			return to.slots.tls == 0 && v == (to.va+uint64(addend))&(1<<(12+h.shift)-1)>>h.shift<<h.shift
+		}
+		if h.place != data64 {
+			return false
+		}
+		if relocated, ok := c.b.old.addends[at]; ok {
+			v = relocated
+		}
+	}
+	if direct(r.typ) != r.typ {
+		return c.b.sameEntry(to, addend, v)
+	}
+	return c.b.sameAt(to, addend, v, 0)
+}
+
+// sameEntry reports whether a word of the target's global offset table holds the
+// address of something.
+func (b *builder) sameEntry(to ref, addend int64, slot uint64) bool {
+	if name, ok := b.old.slots[slot]; ok {
+		return name == to.name && addend == 0 && to.kind != inPatch
+	}
+	at, ok := b.old.pointer(slot)
+	return ok && to.kind == inTarget && at == to.va+uint64(addend)
+}
+
+// pointer gives the link-time address that a word of the target holds when it is
+// loaded.
+func (o *original) pointer(va uint64) (uint64, bool) {
+	if at, ok := o.addends[va]; ok {
+		return at, true
+	}
+	if _, ok := o.slots[va]; ok || o.im.PIE || o.im.Shared {
+		return 0, false
+	}
+	p, err := o.bytes(va, 8)
+	if err != nil {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(p), true
+}
+
+// maxDepth bounds how far pointers in data are followed.
+const maxDepth = 8
+
+// sameAt reports whether what is at an address of the target is what a reference
+// means.
+func (b *builder) sameAt(to ref, addend int64, at uint64, depth int) bool {
+	switch to.kind {
+	case inTarget:
+		return at == to.va+uint64(addend) || to.slots.plt != 0 && at == to.slots.plt && addend == 0
+	case byName:
+		return to.slots.plt != 0 && at == to.slots.plt && addend == 0
+	case ofThread:
+		return false
+	}
+	if to.sec.executable() {
+		off := to.off + uint64(addend)
+		u := to.sec.unitAt(off)
+		if u == nil || u.old == nil || u.fate == along {
+			return false
+		}
+		_, oldNops := b.oldNops(u)
+		_, nops := entryNops(u.sec.data[u.off:u.end()])
+		return at == u.old.va+off-u.off+oldNops-nops && (u.fate != piece || b.same(u))
+	}
+	return depth < maxDepth && b.sameData(to.sec, to.off+uint64(addend), at, depth)
+}
+
+func (b *builder) oldNops(u *unit) (pad, nops uint64) {
+	code, err := b.old.bytes(u.old.va, min(u.old.size, 12))
+	if err != nil {
+		return 0, 0
+	}
+	return entryNops(code)
+}
+
+// sameData compares data that is only read.
+func (b *builder) sameData(s *section, off, at uint64, depth int) bool {
+	if off >= s.size || s.data == nil || s.variable() {
+		return false
+	}
+	end := s.extent(off)
+	old, err := b.old.bytes(at, end-off)
+	if err != nil {
+		return false
+	}
+	changed := make([]bool, end-off)
+	for _, r := range s.relocsIn(off, end) {
+		h, known := howtos[r.typ]
+		if !known || h.size() > end-r.off {
+			return false
+		}
+		place := at + r.off - off
+		v := referred(old[r.off-off:], h)
+		switch {
+		case h.value == relative:
+			v += place
+		case h.place == data64:
+			if v, known = b.old.pointer(place); !known {
+				return false
+			}
+		default:
+			return false
+		}
+		to, addend, err := b.resolve(r)
+		if err != nil || !b.sameAt(to, addend, v, depth+1) {
+			return false
+		}
+		for i := range h.size() {
+			changed[r.off-off+i] = true
+		}
+	}
+	for i := range old {
+		if !changed[i] && old[i] != s.data[off+uint64(i)] {
+			return false
+		}
+	}
+	return true
+}
+
+// extent gives how far what begins at an offset may reach.
+func (s *section) extent(off uint64) uint64 {
+	if s.flags&elf.SHF_MERGE != 0 && s.flags&elf.SHF_STRINGS != 0 && s.entsize == 1 {
+		if n := bytes.IndexByte(s.data[off:], 0); n >= 0 {
+			return off + uint64(n) + 1
+		}
+	}
+	if s.flags&elf.SHF_MERGE != 0 && s.entsize > 0 && s.entsize <= s.size-off {
+		return off + s.entsize - off%s.entsize
+	}
+	end := s.size
+	for _, y := range s.obj.symbols {
+		if y.sec != s || y.typ != elf.STT_OBJECT {
+			continue
+		}
+		if y.value <= off && off < y.value+y.size {
+			return min(y.value+y.size, s.size)
+		}
+		if y.value > off {
+			end = min(end, y.value)
+		}
+	}
+	return end
+}
