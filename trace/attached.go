@@ -148,7 +148,6 @@ func (rec *Recording) addProbe(b *Probe) error {
 		p.probes = probeTable{}
 	}
 	p.probes[b.Number] = b
-	rec.probes++
 	return rec.spend(b.size())
 }
 

@@ -39,16 +39,12 @@ type Recording struct {
 	exits    bool
 	left     []uint8 // by site, see mayExit
 	profiles profiles
-	probes   int
 	spent    int
 }
 
 // HasExits reports that the recording has the exits of functions as well,
 // once the first of their ranges has been read.
 func (rec *Recording) HasExits() bool { return rec.exits }
-
-// Probes is the number of probes in the blocks read so far.
-func (rec *Recording) Probes() int { return rec.probes }
 
 // Object is an executable or shared library with its functions.
 type Object struct {

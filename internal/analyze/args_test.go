@@ -156,3 +156,16 @@ func TestParameters(t *testing.T) {
 		}
 	}
 }
+
+func TestInspectProbes(t *testing.T) {
+	info, err := Inspect(bytes.NewReader(argsSample(t, true)))
+	check(t, err)
+	var text strings.Builder
+	check(t, info.WriteText(&text))
+	if want := "\nprobes    2 for arguments, 1 for results, 1 for injections\n"; !strings.Contains(text.String(), want) {
+		t.Errorf("no line %q in\n%s", want, text.String())
+	}
+	if info.Events != 13 || info.Exits != 6 {
+		t.Errorf("%d events, %d exits", info.Events, info.Exits)
+	}
+}

@@ -20,6 +20,7 @@ type Info struct {
 	Events uint64 // entries and exits
 	Exits  uint64
 	Lost   uint64
+	Probes ProbeInfo
 	First  int64 // CLOCK_MONOTONIC of the first event, ns
 	Last   int64
 
@@ -31,6 +32,13 @@ type Info struct {
 	Size      int64 // of the file, as far as it is sound
 	Truncated bool
 	Damage    error // why reading stopped early, or nil
+}
+
+// ProbeInfo counts the probes, by what their records are for.
+type ProbeInfo struct {
+	Entries    int // arguments
+	Exits      int // results
+	Injections int // rules
 }
 
 // ObjectInfo is an executable or library.
@@ -152,6 +160,15 @@ func (in *inspector) block(b trace.Block, size int64) error {
 	case *trace.Exit:
 		if p := in.procs[b.Proc]; p != nil && b.TID == 0 {
 			p.Ended, p.Status = true, b.Status
+		}
+	case *trace.Probe:
+		switch p := &in.info.Probes; {
+		case b.Kind&trace.ProbeInjected != 0:
+			p.Injections++
+		case b.Kind&trace.ProbeExit != 0:
+			p.Exits++
+		default:
+			p.Entries++
 		}
 	case *trace.End:
 		in.info.End = b

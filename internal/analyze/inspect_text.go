@@ -55,6 +55,9 @@ func (in *Info) writeHead(b *strings.Builder) {
 	} else {
 		line("events", "%d", in.Events)
 	}
+	if p := in.Probes; p != (ProbeInfo{}) {
+		line("probes", "%d for arguments, %d for results, %d for injections", p.Entries, p.Exits, p.Injections)
+	}
 	line("lost", "%d", in.Lost)
 	state := "complete"
 	switch {

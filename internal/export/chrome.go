@@ -1,6 +1,7 @@
 package export
 
 import (
+	"bytes"
 	"strconv"
 
 	"nopal/trace"
@@ -104,6 +105,32 @@ func (c *chrome) mark(dst []byte, t *thread, at int64, text string) []byte {
 	dst = append(dst, ",\n"+`{"ph":"i","s":"p"`...)
 	dst = c.time(append(dst, t.text...), at)
 	return append(appendJSON(append(dst, `,"cat":"nopal","name":`...), text), '}')
+}
+
+// values extends "args", which viewers show for a span that is selected; those
+// of an "E" are added to those of its "B".
+func (c *chrome) values(dst []byte, ev *trace.Event) []byte {
+	rest, inferred := bytes.CutSuffix(dst, []byte(inferredArgs))
+	if inferred {
+		dst = append(rest, `,"args":{"inferred":true`...)
+	} else {
+		dst = append(dst[:len(dst)-1], `,"args":{`...)
+	}
+	add := func(name string, v *trace.Value) {
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		// As people read it: a viewer does no more than show it.
+		dst = append(appendJSON(dst, clean(name)), ':')
+		dst = appendJSON(dst, clean(string(v.AppendText(nil))))
+	}
+	for i := range ev.Args {
+		add(ev.Args[i].Name, &ev.Args[i].Value)
+	}
+	if ev.Ret != nil {
+		add("return value", ev.Ret)
+	}
+	return append(dst, "}}"...)
 }
 
 // time appends nanoseconds as microseconds. The digits down to milliseconds

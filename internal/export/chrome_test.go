@@ -1,11 +1,17 @@
 package export
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"nopal/internal/analyze"
+	"nopal/trace"
 )
 
 type chromeEvent struct {
@@ -119,5 +125,53 @@ func TestChromeTimes(t *testing.T) {
 				t.Errorf("%d ns: %s, want %s", ns, got, want)
 			}
 		}
+	}
+}
+
+// TestChromeValues: arguments and results are shown with their calls.
+func TestChromeValues(t *testing.T) {
+	var file bytes.Buffer
+	s := begin(t, &file, true)
+	field := func(number, kind uint32, name string) {
+		check(t, s.w.WriteProbe(trace.Probe{Proc: 1, Number: number, Image: 1, Kind: kind, Text: "delay 1ms",
+			Fields: []trace.ProbeField{{Name: name}}, Types: []trace.ValueType{{Kind: trace.KindInt, Size: 4}}}))
+	}
+	field(1, trace.ProbeEntry, "x")
+	field(2, trace.ProbeExit, "ret")
+	field(trace.InjectedNumber, trace.ProbeInjected, "n")
+	// value makes the word that was added last a record.
+	value := func(number uint32, v uint64) {
+		n := len(s.words) - 8
+		event := binary.LittleEndian.Uint64(s.words[n:])
+		s.words = binary.LittleEndian.AppendUint64(s.words[:n], trace.ControlWord(trace.WordRecord, uint64(number)<<19|trace.RecordArgs|3))
+		s.words = binary.LittleEndian.AppendUint64(s.words, event)
+		s.words = binary.LittleEndian.AppendUint64(s.words, v)
+	}
+	s.thread(100)
+	s.enter(fnMain, 0, 1000)
+	value(1, 1)
+	s.enter(fnLeaf, 1, 1100)
+	value(1, 2)
+	s.leave(fnLeaf, 1, 1200)
+	value(2, 3)
+	s.enter(fnTail, 1, 1250)
+	value(trace.InjectedNumber, 4)
+	s.enter(fnTail, 1, 1300) // left without an exit
+	value(1, 5)
+	s.leave(fnMain, 0, 1400)
+	value(2, 6)
+	s.close()
+	js, _ := export(t, file.Bytes(), Options{Format: Chrome})
+	var got []string
+	for _, e := range parseChrome(t, js) {
+		if e.Ph != "M" {
+			got = append(got, fmt.Sprint(e.Ph, " ", e.Name, " ", e.Args))
+		}
+	}
+	want := []string{
+		"B main map[x:1]", "X leaf map[return value:3 x:2]", "i tail: delay 1ms map[]", "X tail map[inferred:true x:5]", "E  map[return value:6]",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }

@@ -238,3 +238,5 @@ func appendString(dst []byte, field protowire.Number, s string) []byte {
 func appendMessage(dst []byte, field protowire.Number, m []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), m)
 }
+
+func (*perfetto) values(dst []byte, _ *trace.Event) []byte { return dst }

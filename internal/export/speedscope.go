@@ -257,3 +257,5 @@ func (c collector) leaf(dst []byte, t *thread, s *site, at, duration int64, _ bo
 func (c collector) instant(dst []byte, _ *thread, _ *site, _ int64) []byte { return dst }
 func (c collector) lost(dst []byte, _ *thread, _ int64, _ uint64) []byte   { return dst }
 func (c collector) mark(dst []byte, _ *thread, _ int64, _ string) []byte   { return dst }
+
+func (collector) values(dst []byte, _ *trace.Event) []byte { return dst }

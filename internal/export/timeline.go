@@ -24,6 +24,7 @@ type timeline interface {
 	instant(dst []byte, t *thread, s *site, at int64) []byte
 	lost(dst []byte, t *thread, at int64, count uint64) []byte
 	mark(dst []byte, t *thread, at int64, text string) []byte
+	values(dst []byte, ev *trace.Event) []byte // adds arguments or the result to what was just written
 	footer(dst []byte) []byte
 }
 
@@ -152,6 +153,8 @@ func (s *spans) event(ev *trace.Event) {
 		s.buf = s.out.lost(s.buf, t, t.last, ev.Count)
 	case trace.MarkText:
 		s.buf = s.out.mark(s.buf, t, t.last, clean(ev.Text))
+	case trace.Injection:
+		s.buf = s.out.mark(s.buf, t, t.last, s.sites.of(ev.Site).name+": "+clean(ev.Text))
 	}
 }
 
@@ -160,12 +163,14 @@ func (s *spans) entry(t *thread, ev *trace.Event) {
 	s.sum.Shown++
 	if !s.sum.Graph {
 		s.buf = s.out.instant(s.buf, t, site, t.last)
+		s.values(ev)
 		return
 	}
 	s.close(t, ev.Depth)
 	if ev.Leaf {
 		d := max(0, ev.Duration)
 		s.buf = s.out.leaf(s.buf, t, site, t.last, d, ev.Inferred)
+		s.values(ev)
 		// Conversion rounds: what follows must not begin before this has ended.
 		t.last += d
 		s.sum.Shown++
@@ -173,6 +178,14 @@ func (s *spans) entry(t *thread, ev *trace.Event) {
 	}
 	t.open = append(t.open, frame{site, ev.Depth})
 	s.buf = s.out.begin(s.buf, t, site, t.last)
+	s.values(ev)
+}
+
+// values adds what is known of a call's arguments and result.
+func (s *spans) values(ev *trace.Event) {
+	if len(ev.Args) > 0 || ev.Ret != nil {
+		s.buf = s.out.values(s.buf, ev)
+	}
 }
 
 func (s *spans) leave(t *thread, ev *trace.Event) {
@@ -188,6 +201,7 @@ func (s *spans) leave(t *thread, ev *trace.Event) {
 	t.open = t.open[:n]
 	s.sum.Shown++
 	s.buf = s.out.end(s.buf, t, site, t.last, ev.Inferred)
+	s.values(ev)
 }
 
 // close ends the calls of this depth and deeper.
