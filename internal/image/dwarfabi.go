@@ -11,14 +11,20 @@ type allocator struct {
 
 const argumentRegisters = 8
 
+// maxHomogeneous is the size of the largest HFA: four numbers of 16 bytes.
+const maxHomogeneous = 64
+
 // place assigns the next argument.
 func (a *allocator) place(t *Type) Place {
+	if a.lost == "" && t.Size > maxHomogeneous {
+		return a.pointer() // B.4, whatever it is
+	}
 	if a.lost == "" && t.unsure != "" && !t.indirect {
 		a.lost = t.unsure
 		return Place{Unknown: a.lost}
 	}
 	if a.lost != "" {
-		return Place{Unknown: "it comes after one of which " + a.lost}
+		return Place{Unknown: "it comes after a parameter of which this is not known: " + a.lost}
 	}
 	if t.indirect {
 		// C++ ABI for the Arm 64-bit Architecture, 3.1 (Itanium C++ ABI,

@@ -10,8 +10,14 @@ import (
 // one structure as two arguments, and what is larger than 16 bytes by its
 // address. The rest is not shown.
 
+// maxScalarPair is the size of two i128, the largest value in registers.
+const maxScalarPair = 32
+
 // rust assigns the next argument of a function of Rust.
 func (a *allocator) rust(t *Type) Place {
+	if a.lost == "" && t.Size > maxScalarPair {
+		return a.pointer()
+	}
 	if a.lost != "" || t.unsure != "" || t.Kind < Struct && t.Kind != Opaque {
 		return a.place(t)
 	}
@@ -31,7 +37,7 @@ func (a *allocator) rust(t *Type) Place {
 	case t.Size > 16:
 		return a.pointer()
 	}
-	a.lost = "it is not known how Rust passes it"
+	a.lost = "Rust passes its type in a way of its own"
 	return Place{Unknown: a.lost}
 }
 

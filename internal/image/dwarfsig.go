@@ -57,7 +57,7 @@ func (im *Image) newBuilder(d *dwarfData, site Site) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{d: d, unit: u, fn: fn, body: body, rust: lang == langRust || lang == langRustMIPS}
+	b := &builder{im: im, d: d, unit: u, fn: fn, body: body, rust: lang == langRust || lang == langRustMIPS}
 	isC, known := languages[lang]
 	if !known && !b.rust {
 		return nil, fmt.Errorf("the language %#x is not supported", lang)
@@ -85,6 +85,7 @@ func (d *dwarfData) language(fn die) (int64, error) {
 
 // builder makes one signature.
 type builder struct {
+	im    *Image
 	d     *dwarfData
 	unit  *unit
 	fn    die
@@ -120,6 +121,7 @@ func (b *builder) params(s *Signature) error {
 		s.Params = append(s.Params, p)
 	}
 	b.checkPlaces(s, found)
+	b.checkHomes(s, found)
 	return nil
 }
 

@@ -97,7 +97,6 @@ type generator struct {
 	rand    *rand.Rand
 	decls   strings.Builder
 	structs []*ctype
-	temps   int
 }
 
 var scalars = []*ctype{
