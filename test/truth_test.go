@@ -77,6 +77,11 @@ type event struct {
 	Count    uint64            `json:"count"`
 	Regs     map[string]string `json:"regs"`
 	Stack    []json.RawMessage `json:"stack"`
+	Args     []struct {
+		Name  string          `json:"name"`
+		Value json.RawMessage `json:"value"`
+	} `json:"args"`
+	Ret json.RawMessage `json:"ret"`
 }
 
 // recording is what is in a file.

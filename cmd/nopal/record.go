@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nopal/internal/args"
 	"nopal/internal/ftrace"
 	"nopal/internal/session"
 )
@@ -25,6 +26,9 @@ type recordFlags struct {
 	maxDepth    countFlag
 	threshold   thresholdFlag
 	prepareAll  bool
+	args        []string
+	results     []string
+	autoArgs    bool
 	triggers    []string
 	trace       string
 	regs        bool
@@ -98,6 +102,9 @@ filter that leaves out the busiest functions, helps.`,
 	flags.VarP(&f.depth, "depth", "D", "with --graph: this many levels of calls, below the functions of -F if there are any")
 	flags.Var(&f.maxDepth, "max-depth", "with --graph: this many levels of calls below a thread's outermost function")
 	flags.VarP(&f.threshold, "threshold", "t", "with --graph: only calls that take this `time` or longer, as 10us or 2ms, and those around them")
+	flags.StringArrayVarP(&f.args, "args", "A", nil, "record arguments: `glob@arg1/i32,arg2/s,fparg1/f64`; without @ by debug information; may be repeated")
+	flags.StringArrayVarP(&f.results, "retval", "R", nil, "with --graph: record what functions return: `glob@ret/i32`; may be repeated")
+	flags.BoolVarP(&f.autoArgs, "auto-args", "a", false, "record the arguments, and with --graph the results, of all functions that debug information tells about")
 	flags.BoolVar(&f.profile, "profile", false, "record no events but statistics: calls, times and a histogram for each function")
 	flags.BoolVar(&f.prepareAll, "prepare-all", false, "prepare all functions, so that nopal ctl arm need not stop the process for those that -F leaves out")
 	flags.StringArrayVarP(&f.triggers, "trigger", "T", nil, "do something when a function is called: `glob:action[:count]` with action traceon, traceoff, stacktrace, snapshot, dump or stop; may be repeated")
@@ -135,6 +142,10 @@ func (f *recordFlags) check(c *cobra.Command, args []string) error {
 		return usageErrorf(c, "-D, --max-depth and -t choose among calls by what is around them and how long they take: add --graph")
 	case f.inTarget() && (f.regs || f.stack):
 		return usageErrorf(c, "--regs and --stack do not go with -F, -N, -D, --max-depth or -t in a graph: whether a call is recorded is known too late")
+	case f.profile && (len(f.args)+len(f.results) > 0 || f.autoArgs):
+		return usageErrorf(c, "--profile records no events: -A, -R and -a are about events")
+	case !f.graph && len(f.results) > 0:
+		return usageErrorf(c, "-R is about where functions are left: add --graph")
 	case f.output == "":
 		return usageErrorf(c, "-o needs the name of a file")
 	}
@@ -155,6 +166,43 @@ func (f *recordFlags) parseTriggers(c *cobra.Command) ([]*ftrace.Trigger, error)
 	return list, nil
 }
 
+// parseArgs reads what is wanted of functions besides that they are called: -A, -R, -a, and
+// the conditions behind the patterns of -F, which it takes from there.
+func (f *recordFlags) parseArgs(c *cobra.Command) (*args.Set, error) {
+	wrong := func(err error) (*args.Set, error) { return nil, &usageError{c.CommandPath(), err} }
+	set, err := args.Parse(f.args, f.results, f.autoArgs)
+	if err != nil {
+		return wrong(err)
+	}
+	for i, text := range f.filter.only {
+		if strings.HasPrefix(text, "!") {
+			continue
+		}
+		var condition *args.Condition
+		glob, rest, found := args.Split(text)
+		if found {
+			condition, err = args.ParseCondition(rest)
+		}
+		switch {
+		case err != nil:
+		case found && f.profile:
+			err = fmt.Errorf("-F %s: --profile has no conditions", text)
+		case found && condition.UsesResult() && !f.graph:
+			err = fmt.Errorf("-F %s: what a function returns is known where it is left: add --graph", text)
+		default:
+			err = set.Where(glob, condition)
+		}
+		if err != nil {
+			return wrong(err)
+		}
+		f.filter.only[i] = glob
+	}
+	if set.Empty() {
+		return nil, nil
+	}
+	return set, nil
+}
+
 // inTarget reports whether the target decides which calls are recorded.
 func (f *recordFlags) inTarget() bool {
 	return f.graph && (len(f.filter.only)+len(f.filter.not) > 0 || f.depth != 0 || f.maxDepth != 0 || f.threshold != 0)
@@ -162,6 +210,10 @@ func (f *recordFlags) inTarget() bool {
 
 func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 	if err := f.check(c, args); err != nil {
+		return err
+	}
+	set, err := f.parseArgs(c)
+	if err != nil {
 		return err
 	}
 	filter, err := f.filter.compile(c)
@@ -176,6 +228,7 @@ func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 	o := session.Options{
 		Filter:      filter,
 		Triggers:    triggers,
+		Args:        set,
 		StartOff:    f.trace == "off",
 		Graph:       f.graph,
 		Profile:     f.profile,

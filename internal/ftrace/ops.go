@@ -15,7 +15,6 @@ const (
 	FlagRoot                       // recording begins here: set_graph_function
 	FlagNot                        // and ends here: set_graph_notrace
 	FlagTrigger                    // does something when it is called
-	FlagProbe                      // runs code made for the function (see Own)
 )
 
 // Ops is a filter and what happens at the functions it selects. Several ops on

@@ -26,8 +26,8 @@ type Record struct {
 // there instead of to the common trampolines, which it goes on to where there is more to
 // do. 0 is for what there is none of.
 type Own struct {
-	Inject uint64 // for ops that change the pc; goes on to Entry or a trampoline
-	Entry  uint64 // for ops with FlagProbe
+	Inject uint64 // for ops that change the pc; goes on to what there would be without them
+	Entry  uint64 // for the others; goes on to their common trampoline
 
 	ExitRet, ExitGen, ExitPushed uint64
 }
@@ -210,25 +210,47 @@ func (t *Table) target(o *Object, r *Record, prepared bool) uint64 {
 // Beside is what a record's site would call without the ops that have a flag, 0 for
 // nothing.
 func (t *Table) Beside(o *Object, r *Record, without Flags) uint64 {
-	set := r.ops
-	for slot, op := range t.ops {
-		if op != nil && op.Flags&without != 0 {
-			set &^= 1 << slot
-		}
-	}
-	if set == 0 && r.override <= 0 || r.override < 0 {
+	set, ok := t.without(r, without)
+	if !ok {
 		return 0
 	}
 	return t.forSet(o, r, set)
 }
 
-// forSet is the cheapest trampoline that serves all ops of a set.
+// Common is what a record's site would call if there were no code of its own and no
+// ops with a flag, 0 for nothing.
+func (t *Table) Common(o *Object, r *Record, without Flags) uint64 {
+	set, ok := t.without(r, without)
+	if !ok {
+		return 0
+	}
+	return t.common(o, r, set)
+}
+
+func (t *Table) without(r *Record, without Flags) (set opsSet, ok bool) {
+	set = r.ops
+	for slot, op := range t.ops {
+		if op != nil && op.Flags&without != 0 {
+			set &^= 1 << slot
+		}
+	}
+	return set, (set != 0 || r.override > 0) && r.override >= 0
+}
+
+// forSet is the cheapest code that serves all ops of a set.
 func (t *Table) forSet(o *Object, r *Record, set opsSet) uint64 {
 	switch f := t.flags(set); {
 	case f&FlagIPModify != 0 && r.own.Inject != 0:
 		return r.own.Inject
-	case f&FlagProbe != 0 && r.own.Entry != 0:
+	case r.own.Entry != 0:
 		return r.own.Entry
+	}
+	return t.common(o, r, set)
+}
+
+// common is the cheapest trampoline that does.
+func (t *Table) common(o *Object, r *Record, set opsSet) uint64 {
+	switch f := t.flags(set); {
 	case f&FlagNot != 0:
 		return o.Not
 	case f&FlagRoot != 0:

@@ -139,6 +139,9 @@ func (t *target) rearm(on bool) error {
 		before := o.traced.Caller
 		t.setTrampolines(o)
 		t.putTriggers(o)
+		if err := t.linkOwn(o); err != nil && !notThere(err) && t.mapped(o) {
+			errs = append(errs, err)
+		}
 		// Where filters begin, calls whose entry knows of them already are to be left by
 		// exits that record whatever comes.
 		exitsFirst := on && (before != o.island+t.blob.Caller || o.traced.Caller != o.island+t.blob.Shadow.Caller)

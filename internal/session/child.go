@@ -24,7 +24,7 @@ func (t *target) child(p *tracee.Process) *target {
 	c := &target{
 		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
 		objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, index: t.index,
-		profile: t.profile.inherit(), hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug,
+		profile: t.profile.inherit(), hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug, probes: t.probes, reads: t.reads, unguarded: t.unguarded,
 	}
 	table, traced := t.table.Clone()
 	c.table = table
@@ -32,6 +32,7 @@ func (t *target) child(p *tracee.Process) *target {
 		inherited := *o
 		inherited.written = false
 		inherited.noted = slices.Clone(o.noted)
+		inherited.own = inheritOwn(o.own)
 		inherited.traced = traced[o.traced]
 		inherited.traced.Names = &inherited
 		c.objects[k] = &inherited
@@ -81,6 +82,9 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 		return err
 	}
 	if err := t.mapProfileChild(ctx); err != nil {
+		return err
+	}
+	if err := t.tellOwn(); err != nil {
 		return err
 	}
 	t.installed = true

@@ -91,7 +91,7 @@ func ourFDs(pid int) []int {
 		return nil // gone, which shows elsewhere
 	}
 	for _, e := range entries {
-		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && strings.HasPrefix(to, memfdPrefix) {
+		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && strings.HasPrefix(to, memfdPrefix) && !strings.HasPrefix(to, patchPrefix) {
 			if fd, err := strconv.Atoi(e.Name()); err == nil {
 				fds = append(fds, fd)
 			}

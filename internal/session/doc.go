@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"nopal/internal/args"
 	"nopal/internal/ftrace"
 	"nopal/internal/tracee"
 )
@@ -26,9 +27,10 @@ type Options struct {
 	Regs, Stack bool
 	Overwrite   bool
 	Triggers    []*ftrace.Trigger
-	StartOff    bool // nothing is recorded until a trigger or ctl says so
-	Graph       bool // exits too
-	Profile     bool // statistics for each function instead of events
+	Args        *args.Set // arguments, results and conditions; nil: none
+	StartOff    bool      // nothing is recorded until a trigger or ctl says so
+	Graph       bool      // exits too
+	Profile     bool      // statistics for each function instead of events
 	// ProfileEvery is how often they are read; 0: less and less often.
 	ProfileEvery time.Duration
 	PrepareAll   bool // so that any function can be armed later without stopping anyone

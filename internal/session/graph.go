@@ -122,6 +122,7 @@ func (t *target) setTrampolines(o *object) {
 	}
 	o.traced.Trampolines = tr
 	o.traced.StubsAt = o.island + t.stubsOffset()
+	t.setOwn(o)
 }
 
 // writeStubs puts the stubs of the exits of o that are to be prepared into its island,

@@ -47,8 +47,12 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 		// Libraries loaded later are not traced then; what runs now is.
 		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
 	}
+	t.unguarded = t.mapGuards(mmap)
 	if err := t.writeSites(objects, resume, stop); err != nil {
 		return err
+	}
+	if err := t.putGuards(); err != nil {
+		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
 	t.serve()
 	if err := t.putHook(); err != nil {
@@ -311,6 +315,9 @@ func (t *target) journal(objects []*object) error {
 func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool, error) {
 	for _, o := range objects {
 		if err := t.writeStubs(o); err != nil {
+			return nil, nil, err
+		}
+		if err := t.writeOwn(o); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -159,6 +159,7 @@ func (s *session) look(flush bool) (int, error) {
 			return total, err
 		}
 		t.refineTid()
+		t.watchSyscalls()
 		if err := t.lookProfile(flush); err != nil {
 			return total, err
 		}
@@ -167,7 +168,7 @@ func (s *session) look(flush bool) (int, error) {
 			return total, err
 		}
 		s.wished = s.wished || stop
-		if s.rec.stacks() {
+		if s.rec.stacks() || t.reads {
 			// An error says that its memory is gone: it has ended, or executes another
 			// program, which is told of in an event.
 			_ = t.findStacks()
@@ -291,7 +292,11 @@ func (s *session) beginDynamic(ctx context.Context, t *target, hook uint64) erro
 	if err := t.islands(objects, t.mmapStopped(ctx)); err != nil {
 		return err
 	}
-	return t.writeSites(objects, standing, standing)
+	t.unguarded = t.mapGuards(t.mmapStopped(ctx))
+	if err := t.writeSites(objects, standing, standing); err != nil {
+		return err
+	}
+	return t.putGuards()
 }
 
 // born makes a target of a child that is stopped at its birth.

@@ -22,6 +22,8 @@ type object struct {
 	island     uint64 // address of its copy of the entry code; 0: none
 	islandSize uint64 // bytes
 	stubs      uint64 // bytes of the stubs of its exits, behind the entry code
+	own        []*ownCode
+	ownSize    uint32 // bytes of what is made for single functions, behind the stubs
 	traced     *ftrace.Object
 	wanted     int    // sites that an ops wanted when it was found
 	written    bool   // its range stands in the recording

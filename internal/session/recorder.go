@@ -39,6 +39,7 @@ type recorder struct {
 	sites      int       // that can be traced, in all of them
 	some       bool      // the filter has let through any
 	off        bool      // nothing is to be armed: switched off while it runs
+	refused    error     // what was asked for and cannot be: arguments, conditions
 	warnings   []string
 }
 
@@ -172,9 +173,15 @@ func (r *recorder) checkFilter(end bool) error {
 	if r.sites == 0 {
 		return nil
 	}
+	if !end && r.refused != nil {
+		return r.refused
+	}
 	unmatched := r.o.Filter.Unmatched()
 	for _, trigger := range r.o.Triggers {
 		unmatched = append(unmatched, trigger.Filter.Unmatched()...)
+	}
+	for _, m := range r.o.Args.Unmatched() {
+		unmatched = append(unmatched, m.Pattern)
 	}
 	for _, p := range unmatched {
 		if !end && p.HasObject() {

@@ -292,7 +292,7 @@ func findState(pid int, mem *tracee.Memory) (ring.State, bool, error) {
 }
 
 func isRing(m tracee.Mapping) bool {
-	return strings.HasPrefix(m.Path, memfdPrefix) && !isProfile(m)
+	return strings.HasPrefix(m.Path, memfdPrefix) && !isProfile(m) && !strings.HasPrefix(m.Path, patchPrefix)
 }
 
 func isProfile(m tracee.Mapping) bool { return strings.HasPrefix(m.Path, profilePrefix) }

@@ -17,6 +17,8 @@ import (
 const (
 	memfdName   = "nopal"
 	memfdPrefix = "/memfd:nopal"
+	// patchPrefix is what the state of live patches is mapped from: not a recording's.
+	patchPrefix = memfdPrefix + "-patch"
 )
 
 // target is one program in one process.
@@ -56,6 +58,11 @@ type target struct {
 	refineAt    time.Time // when to look for it again, and how long to wait then
 	refineWait  time.Duration
 	stacks      map[uint32]bool // streams whose stacks have been looked for
+	probes      uint32          // probe numbers given
+	reads       bool            // there are probes that read memory
+	readsAt     time.Time       // when to look again whether they may
+	guards      []guard
+	unguarded   error // why a filter of system calls would not be noticed in time
 }
 
 // newTarget plans nothing yet. mem is the process's memory; p is set when it is attached.
@@ -117,11 +124,12 @@ func (t *target) plan() ([]*object, error) {
 		}
 		if f := t.former[o.key()]; f != nil && f.im == o.im && f.bias == o.bias && f.end == o.end {
 			// Back where it was, where its trampolines and code positions still are.
-			o.index, o.exitIndex, o.island, o.islandSize, o.written, o.noted = f.index, f.exitIndex, f.island, f.islandSize, f.written, f.noted
+			o.index, o.exitIndex, o.island, o.islandSize, o.written, o.noted, o.own = f.index, f.exitIndex, f.island, f.islandSize, f.written, f.noted, f.own
 		}
 		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records(), PrepareAll: t.rec.o.PrepareAll}
 		o.wanted = t.table.Add(o.traced)
 		t.planExits(o)
+		t.planOwn(o)
 		if size := t.islandNeed(o); size > o.islandSize {
 			o.island, o.islandSize = 0, size
 		}
@@ -227,7 +235,7 @@ func (t *target) islands(objects []*object, mmap remoteMap) error {
 
 // islandNeed is what an object's island takes, in whole pages.
 func (t *target) islandNeed(o *object) uint64 {
-	return (t.stubsOffset() + o.stubs + t.page - 1) &^ (t.page - 1)
+	return (t.ownOffset(o) + uint64(o.ownSize) + t.page - 1) &^ (t.page - 1)
 }
 
 // noteIsland finds a place in reach of [first, last) and notes it in the ring, before

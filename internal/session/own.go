@@ -1,0 +1,376 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"nopal/internal/args"
+	"nopal/internal/entry"
+	"nopal/internal/ftrace"
+	"nopal/internal/image"
+	"nopal/internal/probe"
+	"nopal/trace"
+)
+
+// Functions of which arguments, results or conditions are wanted have code of their own
+// in the island, behind the stubs. It is there twice for each end of the function: *fused*,
+// whose record is the event, and *attached*, which writes a record and goes on to the
+// trampoline of a mode in which something else decides whether there is an event.
+// Which of them is used changes with the filters, while the program runs.
+
+// ownCode is the code made for one function.
+type ownCode struct {
+	record  int // in the object's records
+	wanted  *args.Wanted
+	number  uint32
+	parts   [4]ownPart
+	written bool
+	told    bool // its PROBE blocks are in the recording
+}
+
+// Indexes of ownCode.parts.
+const (
+	entryFused = iota
+	entryAttached
+	exitFused
+	exitAttached
+)
+
+// The numbers of a function's records are its own and these added, below those of
+// injections.
+const (
+	exitNumbers = 1 << 16
+	maxOwn      = trace.InjectedNumber - trace.AttachedNumber - exitNumbers
+)
+
+// ownPart is one piece of it.
+type ownPart struct {
+	at    uint32 // offset in the object's own code
+	size  uint32 // 0: there is none
+	words []uint32
+}
+
+const ownAlign = 16
+
+// ownOffset is where the own code of o's functions begins in its island.
+func (t *target) ownOffset(o *object) uint64 {
+	return (t.stubsOffset() + o.stubs + ownAlign - 1) &^ (ownAlign - 1)
+}
+
+// planOwn finds out for which functions of o that are wanted now there is something to
+// be made, and how much room it takes. Others are recorded without, should they be armed later.
+func (t *target) planOwn(o *object) {
+	set := t.rec.o.Args
+	if set == nil || o.own != nil {
+		return
+	}
+	for i := range o.traced.Records {
+		r := &o.traced.Records[i]
+		if !o.traced.Wants(r) {
+			continue
+		}
+		site := o.im.Sites()[r.Site]
+		raw, demangled := o.SiteNames(r.Site)
+		w, err := set.For(raw, demangled, o.path, func() (*image.Signature, error) { return o.im.Signature(site) })
+		if err != nil {
+			err = fmt.Errorf("%s in %s: %w", demangled, o.path, err)
+			t.rec.refused = errors.Join(t.rec.refused, err)
+			t.rec.warn("recorded without arguments: %v", err)
+			continue
+		}
+		if w == nil {
+			continue
+		}
+		c := &ownCode{record: i, wanted: w}
+		if w.Exit != nil && (!t.rec.o.Graph || len(r.Exits()) == 0) {
+			t.noResult(o, demangled, w)
+			w.Exit = nil
+		}
+		if w.Entry == nil && w.Exit == nil {
+			continue
+		}
+		if t.probes+1 >= maxOwn {
+			t.rec.warn("%s in %s: recorded without arguments: more than %d functions have some", demangled, o.path, maxOwn-1)
+			continue
+		}
+		t.probes++
+		c.number = t.probes
+		for part := range c.parts {
+			if p := c.program(part); p != nil {
+				c.parts[part] = ownPart{at: o.ownSize, size: uint32(p.Size())}
+				o.ownSize = (o.ownSize + uint32(p.Size()) + ownAlign - 1) &^ (ownAlign - 1)
+			}
+		}
+		t.reads = t.reads || readsMemory(w.Entry) || readsMemory(w.Exit)
+		o.own = append(o.own, c)
+	}
+}
+
+// noResult says that what a function returns is not seen.
+func (t *target) noResult(o *object, name string, w *args.Wanted) {
+	if !t.rec.o.Graph {
+		return // asked for with what is wanted of all
+	}
+	what := "its result is"
+	if w.Exit.Cond != nil {
+		what = "all calls are recorded, since its result is"
+	}
+	t.rec.warn("%s in %s: %s not seen: nopal sites %s says why", name, o.path, what, o.path)
+}
+
+func readsMemory(p *probe.Program) bool {
+	if p == nil {
+		return false
+	}
+	for _, f := range p.Fields {
+		if f.Mem != nil {
+			return true
+		}
+		for _, part := range f.Parts {
+			if len(part.From.Deref) > 0 {
+				return true
+			}
+		}
+	}
+	return p.Cond != nil && probe.Loads(p.Cond)
+}
+
+// program is what a part runs, with the number of its records; nil if there is none.
+func (c *ownCode) program(part int) *probe.Program {
+	p, kind := c.wanted.Entry, uint32(0)
+	if part >= exitFused {
+		p = c.wanted.Exit
+		kind = exitNumbers
+	}
+	conditional := c.wanted.Exit != nil && c.wanted.Exit.Cond != nil
+	switch {
+	case p == nil && part == entryAttached && conditional:
+		p = &probe.Program{} // goes to what makes its exit tell
+	case p == nil:
+		return nil
+	}
+	copied := *p
+	copied.Number = c.number + kind
+	if part == entryAttached || part == exitAttached {
+		copied.Number += trace.AttachedNumber
+	}
+	return &copied
+}
+
+// attachedMode reports whether something else decides which calls are recorded.
+func (t *target) attachedMode() bool {
+	return t.rec.shadowed() && t.shadow != 0 || t.rec.o.Regs || t.rec.o.Stack
+}
+
+// setOwn says which of their own code the functions of o run.
+func (t *target) setOwn(o *object) {
+	for _, c := range o.own {
+		if !c.written {
+			continue
+		}
+		at := func(part int) uint64 {
+			if c.parts[part].size == 0 {
+				return 0
+			}
+			return o.island + t.ownOffset(o) + uint64(c.parts[part].at)
+		}
+		own := ftrace.Own{Entry: at(entryFused), ExitRet: at(exitFused)}
+		if t.attachedMode() {
+			own = ftrace.Own{Entry: at(entryAttached), ExitRet: at(exitAttached)}
+			if c.undecided() && t.rec.shadowed() {
+				// What a tail call returns is not seen.
+				drop := t.shadowCode().Drop
+				own.ExitGen, own.ExitPushed = o.island+drop.Gen, o.island+drop.Pushed
+			}
+		}
+		o.traced.Records[c.record].SetOwn(own)
+	}
+}
+
+// undecided reports whether the function's result decides about its calls.
+func (c *ownCode) undecided() bool { return c.wanted.Exit != nil && c.wanted.Exit.Cond != nil }
+
+func (t *target) shadowCode() entry.Shadow {
+	if t.tidOffset == entry.TidOffsetNone {
+		return t.blob.ShadowUnknown
+	}
+	return t.blob.Shadow
+}
+
+// compile makes a part for where it is, as things are now.
+func (t *target) compile(o *object, c *ownCode, part int) ([]uint32, error) {
+	p := c.program(part)
+	b := &t.blob.Probe
+	target := probe.Target{
+		At: o.island + t.ownOffset(o) + uint64(c.parts[part].at),
+		Shared: probe.Shared{
+			Place: o.island + b.Place, Record: o.island + b.Record, Load: o.island + b.Load, Read: o.island + b.Read,
+			Literals: o.island + t.blob.Literals,
+		},
+	}
+	r := &o.traced.Records[c.record]
+	shadowed := t.rec.shadowed() && t.shadow != 0
+	switch part {
+	case entryAttached:
+		target.Next = t.table.Common(o.traced, r, ftrace.FlagTrigger|ftrace.FlagIPModify)
+		if target.Next == 0 {
+			target.Next = o.traced.Caller
+		}
+		if shadowed {
+			if p.Cond != nil {
+				target.Else = o.traced.Caller
+			}
+			if c.undecided() {
+				target.Next = o.island + t.shadowCode().Pend
+			}
+		}
+	case exitAttached:
+		target.Next = o.traced.ExitRet
+		if target.Next == 0 {
+			target.Next = o.island + t.blob.Exit.Ret
+		}
+		if shadowed && p.Cond != nil {
+			target.Else = o.island + t.shadowCode().Drop.Ret
+		}
+	}
+	if part >= exitFused {
+		return p.Exit(target)
+	}
+	return p.Entry(target)
+}
+
+// writeOwn puts the own code of functions of o that are to be prepared into its island,
+// and what its records hold into the recording. Nothing leads there yet.
+func (t *target) writeOwn(o *object) error {
+	if o.island == 0 {
+		return nil
+	}
+	for _, c := range o.own {
+		r := &o.traced.Records[c.record]
+		if c.written || !o.traced.Wants(r) {
+			continue
+		}
+		if err := t.tellProbes(o, c); err != nil {
+			return err
+		}
+		ok := true
+		for part := range c.parts {
+			if c.parts[part].size == 0 {
+				continue
+			}
+			words, err := t.compile(o, c, part)
+			if err != nil {
+				t.rec.warn("%s in %s: recorded without arguments: %v", o.traced.Name(r), o.path, err)
+				ok = false
+				break
+			}
+			c.parts[part].words = words
+			code := make([]byte, 4*len(words))
+			for i, w := range words {
+				binary.LittleEndian.PutUint32(code[4*i:], w)
+			}
+			if err := t.writeIsland(o.island+t.ownOffset(o)+uint64(c.parts[part].at), code); err != nil {
+				return err
+			}
+		}
+		c.written = ok
+	}
+	t.setOwn(o)
+	if t.reads {
+		return t.forbidSyscalls()
+	}
+	return nil
+}
+
+// linkOwn makes the attached code of functions of o go on to what there is now. Only
+// branches change, and others may be running them.
+func (t *target) linkOwn(o *object) error {
+	if !t.attachedMode() {
+		return nil
+	}
+	text := &ftrace.LiveBatch{Memory: t.text()}
+	for _, c := range o.own {
+		for _, part := range []int{entryAttached, exitAttached} {
+			old := c.parts[part].words
+			if !c.written || old == nil {
+				continue
+			}
+			words, err := t.compile(o, c, part)
+			if err != nil {
+				return err
+			}
+			if len(words) != len(old) {
+				return fmt.Errorf("link code of %s: it has another length", o.traced.Name(&o.traced.Records[c.record]))
+			}
+			for i, w := range words {
+				if w == old[i] {
+					continue
+				}
+				at := o.island + t.ownOffset(o) + uint64(c.parts[part].at) + 4*uint64(i)
+				if err := text.Store(at, w); err != nil {
+					return err
+				}
+			}
+			c.parts[part].words = words
+		}
+	}
+	return text.Flush(func(uint64) bool { return true })
+}
+
+// inheritOwn gives the objects of a forked child what is its own about their code.
+func inheritOwn(own []*ownCode) []*ownCode {
+	list := make([]*ownCode, len(own))
+	for i, c := range own {
+		copied := *c
+		copied.told = false
+		list[i] = &copied
+	}
+	return list
+}
+
+// tellOwn writes what the records of functions hold that are written.
+func (t *target) tellOwn() error {
+	for _, o := range t.objects {
+		for _, c := range o.own {
+			if !c.written {
+				continue
+			}
+			if err := t.tellProbes(o, c); err != nil {
+				return err
+			}
+		}
+	}
+	if t.reads {
+		return t.forbidSyscalls()
+	}
+	return nil
+}
+
+// tellProbes writes what the records of a function hold, once for each process.
+func (t *target) tellProbes(o *object, c *ownCode) error {
+	if c.told {
+		return nil
+	}
+	for part := range c.parts {
+		p := c.program(part)
+		if p == nil || len(p.Fields) == 0 {
+			continue
+		}
+		layout, kind := c.wanted.EntryLayout, uint32(trace.ProbeEntry)
+		if part >= exitFused {
+			layout, kind = c.wanted.ExitLayout, trace.ProbeExit
+		}
+		if part == entryAttached || part == exitAttached {
+			kind |= trace.ProbeAttached
+		}
+		said := *layout
+		said.Proc, said.Number, said.Image, said.Kind = t.proc, p.Number, t.rec.images[o.im], kind
+		said.VA = o.traced.Records[c.record].Addr - o.bias
+		if err := t.rec.w.WriteProbe(said); err != nil {
+			return err
+		}
+	}
+	c.told = true
+	return nil
+}
