@@ -33,7 +33,7 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 	end := len(times)
 	times = times[:end+planePad]
 	defs := defReader{b: p.plane[planeDefs]}
-	time, at := base, 0
+	time, at, hole := base, 0, 0
 	for i := 0; i < len(tokens); i++ {
 		tok, leaf := tokens[i], false
 		var def definition
@@ -58,7 +58,13 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 		case tok == tokenLiteral, tok == tokenEvent:
 			n := uint64(1)
 			if tok == tokenLiteral {
-				n = defs.uvarint()
+				if n = defs.uvarint(); n == 0 {
+					var ok bool
+					if dst, n, ok = defs.record(dst); !ok || hole != 0 {
+						return nil, false
+					}
+					hole = len(dst)
+				}
 			} else {
 				d.stack = d.stack[:0]
 			}
@@ -68,6 +74,9 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 			dst = append(dst, literals[:8*n]...)
 			if literals = literals[8*n:]; tok == tokenEvent {
 				time = binary.LittleEndian.Uint64(dst[len(dst)-8:])
+				if hole != 0 {
+					dst, hole = fill(dst, hole), 0
+				}
 			}
 			continue
 		default:
@@ -87,6 +96,9 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 			diff, at = nextTime(times, at)
 			time += diff
 			dst = binary.LittleEndian.AppendUint64(dst, w|time&timeMask)
+			if hole != 0 {
+				dst, hole = fill(dst, hole), 0
+			}
 			continue
 		}
 		if at >= end || len(dst)+16 > cap(dst) && (leaf || len(dst)+8 > cap(dst)) {
@@ -101,6 +113,9 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 		}
 		sp &= spBits
 		dst = binary.LittleEndian.AppendUint64(dst, def.entry|sp|time&timeMask)
+		if hole != 0 {
+			dst, hole = fill(dst, hole), 0
+		}
 		if !leaf {
 			d.stack = append(d.stack, def.exit|sp)
 			continue
@@ -112,7 +127,26 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 		time += diff
 		dst = binary.LittleEndian.AppendUint64(dst, def.exit|sp|time&timeMask)
 	}
-	return dst, !defs.bad && at == end && len(literals) == 0 && len(defs.b) == 0
+	return dst, hole == 0 && !defs.bad && at == end && len(literals) == 0 && len(defs.b) == 0
+}
+
+// record appends the control word of a record, and returns how many words
+// follow its event.
+func (r *defReader) record(dst []byte) ([]byte, uint64, bool) {
+	n, flags := r.uvarint(), r.uvarint()
+	if n > lengthMask-2 || flags > payloadMask>>recordFlags || len(dst)+8 > cap(dst) {
+		return dst, 0, false
+	}
+	return binary.LittleEndian.AppendUint64(dst, ControlWord(WordRecord, flags<<recordFlags|n+2)), n, true
+}
+
+// fill moves the last word to the offset where a record lacks its event.
+func fill(dst []byte, hole int) []byte {
+	var event [8]byte
+	copy(event[:], dst[len(dst)-8:])
+	copy(dst[hole+8:], dst[hole:len(dst)-8])
+	copy(dst[hole:], event[:])
+	return dst
 }
 
 // farNumber returns the number in the token at i, from tokenLeaf on, whether

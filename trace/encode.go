@@ -91,10 +91,17 @@ func (e *encoder) walk(words []byte, base uint64) {
 		if w < MinIndex<<indexShift {
 			n := e.literal(words[i:])
 			tokens = append(tokens, tokenLiteral)
-			e.plane[planeDefs] = binary.AppendUvarint(e.plane[planeDefs], uint64(n/8))
-			e.plane[planeLiterals] = append(e.plane[planeLiterals], words[i:i+n]...)
-			i += n
-			continue
+			event := recordEvent(words[i : i+n])
+			if event == 0 {
+				e.plane[planeDefs] = binary.AppendUvarint(e.plane[planeDefs], uint64(n/8))
+				e.plane[planeLiterals] = append(e.plane[planeLiterals], words[i:i+n]...)
+				i += n
+				continue
+			}
+			d := binary.AppendUvarint(append(e.plane[planeDefs], 0), uint64(n/8-2))
+			e.plane[planeDefs] = binary.AppendUvarint(d, w&payloadMask>>recordFlags)
+			e.plane[planeLiterals] = append(e.plane[planeLiterals], words[i+16:i+n]...)
+			w, i = event, i+n-8
 		}
 		i += 8
 		top, depth := uint64(0), len(stack)

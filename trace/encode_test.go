@@ -63,6 +63,8 @@ func TestEncoding(t *testing.T) {
 		ControlWord(9, 5), ControlWord(WordPad, 0), EventWord(exitIndex(1), 0x100, 4), EventWord(exitIndex(1), 0x100, 1<<25-1),
 		EventWord(99999, 0, 1<<20), ControlWord(WordReserved, 100), 1)
 	words = append(words[:len(words)-16], bytesOf(slices.Concat(record(1, EventWord(funcIndex(1), 0x900, 1), 5, "five"),
+		record(2, EventWord(funcIndex(2), 0x800, 2), 5, ""), []uint64{EventWord(exitIndex(2), 0x800, 3)}, record(2, EventWord(exitIndex(1), 0x900, 4), 6, ""),
+		record(2, EventWord(exitIndex(7), 0x900, 5), 6, ""), record(2, 0, 6, ""), record(2, 5, 6, ""), record(5, EventWord(funcIndex(2), 0x800, 6), 5, "")[:2],
 		record(AttachedNumber, EventWord(exitIndex(1), 0x900, 3), 7, ""), []uint64{EventWord(exitIndex(1), 0x900, 4)})...)...)
 	roundTrip(t, e, &d, words, 1<<61)
 }
@@ -242,4 +244,30 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%d bytes", len(words))
 		}
 	})
+}
+
+// TestEncodeRecords: of what probes record, only the values are written as they are.
+func TestEncodeRecords(t *testing.T) {
+	e, err := newEncoder()
+	check(t, err)
+	p := newProg(1, 300, 0)
+	p.appendWords(nil, 100_000, new(uint64))
+	base, high := p.time, p.time>>TimeBits
+	plain := p.appendWords(nil, 16_000, &high)
+	var words []byte
+	values := 0
+	for i := 0; i < len(plain); i += 8 {
+		w := binary.LittleEndian.Uint64(plain[i:])
+		if w < MinIndex<<indexShift {
+			words = append(words, plain[i:i+8]...)
+			continue
+		}
+		words = append(words, bytesOf(record(uint32(w>>indexShift)&1023, w, uint64(p.rnd.IntN(100)), "")...)...)
+		values++
+	}
+	enc := roundTrip(t, e, new(wordDecoder), words, base)
+	if n := len(e.plane[planeLiterals]); n > 8*values+64 {
+		t.Errorf("%d bytes of literals for %d values", n, values)
+	}
+	t.Logf("%.2f bytes a record of %.1f", float64(len(enc))/float64(values), float64(len(words))/float64(values))
 }

@@ -31,6 +31,24 @@ const (
 // planePlain is a flag: the literal words are TIME words and holes only.
 const planePlain = 1 << 0
 
+// recordEvent returns the event in a literal that is a whole record, or 0.
+// Such an event is not among the literal words but follows them, as any other
+// does. The number of words is preceded by a 0 then, does not count the first
+// two, and is followed by the upper bits of the control word.
+func recordEvent(words []byte) uint64 {
+	w := binary.LittleEndian.Uint64(words)
+	if w>>indexShift != WordRecord || isSide(w) || w&lengthMask < 2 || 8*(w&lengthMask) != uint64(len(words)) {
+		return 0
+	}
+	if event := binary.LittleEndian.Uint64(words[8:]); event >= MinIndex<<indexShift {
+		return event
+	}
+	return 0
+}
+
+// recordFlags is the lowest bit of a record's control word above its length.
+const recordFlags = 16
+
 const (
 	planeTokens = iota
 	planeTimes
@@ -45,7 +63,7 @@ const (
 	tokenExit     = 0   // the innermost function is left
 	tokenDrop     = 1   // no event: the innermost function is over
 	tokenDefine   = 2   // a function is entered that is defined here
-	tokenLiteral  = 3   // a number of literal words, which is in the definitions
+	tokenLiteral  = 3   // a number of literal words, which is in the definitions; see recordEvent
 	tokenEvent    = 4   // one literal word, an event; no function is open after it
 	tokenEnter    = 5   // the function of the number token-tokenEnter is entered
 	tokenLeaf     = 128 // two events: likewise, and left at once
