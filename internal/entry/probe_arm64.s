@@ -4,13 +4,14 @@
 // The rules of entry_arm64.s hold. Probes have pushed their frame records, x29 is at the
 // innermost one, and keep what they need of x30 there.
 //
-// Memory of the program is read without faulting: directly where it cannot go away, which is the
-// page that holds sp and the thread's own stack above sp (as in walk, entry_arm64.s), else by
-// process_vm_readv(2) on the process itself, which fails instead of faulting. A process may
-// always read itself (ptrace_may_access in kernel/ptrace.c: same thread group). System
-// calls keep all registers but x0. Where the program may have a filter of system calls none is
-// made; a forked child, whose control block is wiped, makes none either: NoSyscalls is looked at
-// first, so that a fork in between shows in what is looked at next.
+// Memory of the program is read without faulting: directly where it cannot go away, which
+// is what lies above sp in the page of our frame record, and in the thread's own stack
+// (as in walk, entry_arm64.s); else by process_vm_readv(2) on the process itself, which
+// fails instead of faulting. A process may always read itself (ptrace_may_access in
+// kernel/ptrace.c: same thread group), and a system call keeps all registers but x0.
+// Where the program may have a filter of system calls, none is made; nor by a forked child,
+// whose control block is wiped: NoSyscalls is looked at first, so that a fork in between
+// shows in what is looked at next.
 
 //go:build arm64
 
@@ -259,7 +260,7 @@ readScanned:
 // own: x9 = the end of what can be read directly from sp on. Clobbers x11-x15.
 own:
 	MOVD RSP, R12
-	LSR  $12, R12, R9
+	LSR  $12, R29, R9                                 // our frame record is above sp
 	ADD  $1, R9
 	LSL  $12, R9, R9
 	LOAD_LITERAL(Literals_Table, 11)

@@ -19,8 +19,8 @@ import (
 var layers = [][]string{
 	{"trace", "internal/sys", "internal/arch/arm64", "internal/arch/amd64"},
 	{"internal/image", "internal/entry", "internal/tracee", "internal/analyze"},
-	{"internal/ring", "internal/export", "internal/unwind", "internal/probe"},
-	{"internal/ftrace"},
+	{"internal/ring", "internal/export", "internal/unwind"},
+	{"internal/ftrace", "internal/probe"},
 	{"internal/livepatch", "internal/args"},
 	{"internal/inject"},
 	{"internal/session"},
