@@ -20,14 +20,14 @@ type Record struct {
 	exits    []Exit
 	exitsTo  uint64 // where the stub of its RET goes; 0: switched off
 	own      Own
+	inject   uint64 // for ops that change the pc; goes on to what there would be without them
 }
 
 // Own is code that was made for one function. Its site and the stubs of its exits lead
 // there instead of to the common trampolines, which it goes on to where there is more to
 // do. 0 is for what there is none of.
 type Own struct {
-	Inject uint64 // for ops that change the pc; goes on to what there would be without them
-	Entry  uint64 // for the others; goes on to their common trampoline
+	Entry uint64 // goes on to the common trampoline, where there is one
 
 	ExitRet, ExitGen, ExitPushed uint64
 }
@@ -35,6 +35,10 @@ type Own struct {
 // SetOwn says what code a record has of its own. Its site and stubs change with the next
 // [Table.Update].
 func (r *Record) SetOwn(own Own) { r.own = own }
+
+// SetInject says what a record's site calls where an ops may change the pc: code of its own
+// that goes on to what is called without such an ops, see [Table.Beside].
+func (r *Record) SetInject(at uint64) { r.inject = at }
 
 // Armed reports whether the site calls anything, and what.
 func (r *Record) Armed() (target uint64, ok bool) { return r.target, r.target != 0 }
@@ -240,8 +244,8 @@ func (t *Table) without(r *Record, without Flags) (set opsSet, ok bool) {
 // forSet is the cheapest code that serves all ops of a set.
 func (t *Table) forSet(o *Object, r *Record, set opsSet) uint64 {
 	switch f := t.flags(set); {
-	case f&FlagIPModify != 0 && r.own.Inject != 0:
-		return r.own.Inject
+	case f&FlagIPModify != 0 && r.inject != 0:
+		return r.inject
 	case r.own.Entry != 0:
 		return r.own.Entry
 	}

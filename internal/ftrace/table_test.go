@@ -204,3 +204,51 @@ func TestBatchEqualsLive(t *testing.T) {
 		t.Error("the batch has written something else")
 	}
 }
+
+// A function's own code is called in place of the common trampoline, which it can be told of; what changes the pc
+// goes before it, and neither arms a function that no ops wants.
+func TestOwnCode(t *testing.T) {
+	const inject, entry, ret = 0x30000, 0x31000, 0x32000
+	_, object := newText()
+	object.Trampolines = Trampolines{Caller: 0x20000, Root: 0x21000, ExitRet: 0x22000}
+	table := &Table{Objects: []*Object{object}}
+	r := &object.Records[0]
+	r.SetOwn(Own{Entry: entry, ExitRet: ret})
+	r.SetInject(inject)
+	if got := table.target(object, r, true); got != 0 {
+		t.Errorf("a function that nobody wants calls %#x", got)
+	}
+	root := &Ops{Name: "root", Flags: FlagRoot}
+	changes := &Ops{Name: "inject", Flags: FlagIPModify}
+	for _, c := range []struct {
+		register                   *Ops
+		calls, beside, common, out uint64
+	}{
+		{root, entry, entry, 0x21000, ret},
+		{changes, inject, entry, 0x21000, ret},
+	} {
+		if _, err := table.Register(c.register); err != nil {
+			t.Fatal(err)
+		}
+		if got := table.target(object, r, true); got != c.calls {
+			t.Errorf("with %s it calls %#x, want %#x", c.register.Name, got, c.calls)
+		}
+		if got := table.Beside(object, r, FlagIPModify); got != c.beside {
+			t.Errorf("with %s, %#x without changes, want %#x", c.register.Name, got, c.beside)
+		}
+		if got := table.Common(object, r, FlagIPModify); got != c.common {
+			t.Errorf("with %s, %#x in common, want %#x", c.register.Name, got, c.common)
+		}
+		if got := object.exitsGo(r); got != c.out {
+			t.Errorf("with %s it leaves by %#x, want %#x", c.register.Name, got, c.out)
+		}
+	}
+	table.Unregister(root)
+	if got := table.Beside(object, r, FlagIPModify); got != 0 {
+		t.Errorf("%#x without changes, where only they want it", got)
+	}
+	r.SetOwn(Own{})
+	if got := object.exitsGo(r); got != 0x22000 {
+		t.Errorf("without code of its own it leaves by %#x", got)
+	}
+}
