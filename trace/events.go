@@ -107,12 +107,15 @@ func (e *Events) Recording() *Recording { return e.rec }
 // Next returns the next event, which is valid until the next call. At the end
 // the error is io.EOF.
 func (e *Events) Next() (*Event, error) {
-	if s := e.head; s.quick && s.ticks < e.limit && !e.extra && e.quick(s) {
-		return &e.event, nil
+	s := e.head
+	if s.ticks >= e.limit || !s.quick {
+		var err error
+		if s, err = e.first(); err != nil {
+			return nil, err
+		}
 	}
-	s, err := e.first()
-	if err != nil {
-		return nil, err
+	if s.quick && !e.extra && e.quick(s) {
+		return &e.event, nil
 	}
 	ev := &e.event
 	ev.Ticks = s.ticks

@@ -70,12 +70,13 @@ func (e *WriteError) Unwrap() error { return e.Err }
 
 // player is a Replay that is going on.
 type player struct {
-	o     Options
-	names *names
-	view  view
-	pick  *picker // nil if all is selected
-	sum   Summary
-	buf   []byte
+	o      Options
+	events *trace.Events
+	names  *names
+	view   view
+	pick   *picker // nil if all is selected
+	sum    Summary
+	buf    []byte
 }
 
 // Replay writes the events of a recording in the order of time. When the
@@ -90,7 +91,7 @@ func Replay(r io.Reader, w io.Writer, o Options) (Summary, error) {
 		return Summary{}, err
 	}
 	events := trace.NewEvents(rd)
-	p := &player{o: o, buf: make([]byte, 0, flushAt+4096)}
+	p := &player{o: o, events: events, buf: make([]byte, 0, flushAt+4096)}
 	p.sum.Recording = events.Recording()
 	for {
 		ev, rerr := events.Next()
@@ -131,7 +132,7 @@ func (p *player) begin() {
 		v := newTextView(p.names, p.o.Color)
 		p.view = &v
 	case p.o.Flat:
-		p.view = &flatView{newTextView(p.names, p.o.Color)}
+		p.view = newFlatView(p.names, p.o.Color)
 	default:
 		p.view, tree = &treeView{textView: newTextView(p.names, p.o.Color)}, true
 	}
@@ -140,6 +141,8 @@ func (p *player) begin() {
 	if !s.All() {
 		p.pick = newPicker(s, p.names, exits, p.write)
 		p.pick.rebase, p.pick.join, p.pick.minimum = tree, tree && (s.nested() || s.MinTime > 0), s.MinTime
+	} else if tree {
+		p.events.JoinLeaves() // they are one line
 	}
 }
 
@@ -147,6 +150,9 @@ func (p *player) event(ev *trace.Event) {
 	switch {
 	case ev.Kind == trace.LostCount:
 		p.sum.Lost += ev.Count
+	case ev.Joined:
+		p.sum.Events += 2
+		p.sum.Shown++
 	case ev.Kind == trace.Entry, ev.Kind == trace.FuncExit && !ev.Inferred:
 		p.sum.Events++
 	}

@@ -34,14 +34,15 @@ type textView struct {
 	tasks    prefixes
 	switched prefixes
 	color    bool
-	clock    []byte      // what stands before the fraction of a second,
-	task     *trace.Task // for this one
-	second   int64       // and this second
+	heads    [numHeads]lineHeads // by thread id
+	last     *lineHeads
+	opens    string // behind the place of a duration in the line of an entry,
+	closes   string // and behind a duration
 }
 
 func newTextView(n *names, color bool) textView {
 	n.color = color
-	v := textView{names: n, color: color, second: -1 << 62}
+	v := textView{names: n, color: color, last: new(lineHeads), opens: treeBar, closes: treeBar}
 	v.switched.make = func(t *trace.Task) []byte { return []byte(taskLabel(t)) }
 	v.tasks.make = func(t *trace.Task) []byte {
 		s := taskLabel(t)
@@ -60,39 +61,7 @@ func (v *textView) header(dst []byte) []byte {
 
 // prefix appends task and time.
 func (v *textView) prefix(dst []byte, ev *trace.Event) []byte {
-	us := ev.Time / 1000
-	if us < 0 {
-		us = 0 // before the machine was started
-	}
-	micros := us - v.second*1_000_000
-	if ev.Task != v.task || micros < 0 || micros >= 1_000_000 {
-		v.second = us / 1_000_000
-		micros = us % 1_000_000
-		v.task = ev.Task
-		s := strconv.FormatInt(v.second, 10)
-		v.clock = v.tasks.of(ev.Task, v.clock[:0])
-		v.clock = append(v.clock, spaces[:max(0, 6-len(s))]...)
-		v.clock = append(append(v.clock, s...), '.')
-	}
-	dst = append(dst, v.clock...)
-	hi, lo := uint32(micros)/1000, uint32(micros)%1000
-	dst = append(dst,
-		byte('0'+hi/100), byte('0'+hi/10%10), byte('0'+hi%10),
-		byte('0'+lo/100), byte('0'+lo/10%10), byte('0'+lo%10), ':', ' ', ' ')
-	if v.color {
-		dst = append(dst, colorName...)
-	}
-	return dst
-}
-
-func indent(dst []byte, depth int) []byte {
-	if depth <= maxIndent {
-		return append(dst, spaces[:2*depth]...)
-	}
-	dst = append(dst, spaces[:2*maxIndent]...)
-	dst = append(dst, '(')
-	dst = strconv.AppendInt(dst, int64(depth), 10)
-	return append(dst, ") "...)
+	return v.begin(dst, lineBare, ev)
 }
 
 func (v *textView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
@@ -110,7 +79,7 @@ func (v *textView) function(dst []byte, s *siteText, ev *trace.Event) []byte {
 	if len(ev.Args) > 0 {
 		return s.appendCall(dst, ev.Args, nil)
 	}
-	return append(dst, s.text...)
+	return appendShort(dst, s.text)
 }
 
 // exit is not called for recordings of entries alone.
@@ -206,23 +175,28 @@ func (n *names) appendSymbol(dst []byte, p *trace.Program, addr uint64) []byte {
 const maxPrefixes = 1 << 14
 
 // prefixes keeps what is written of a task. Events of one thread come in
-// runs, so the last one is looked at first.
+// runs, and those of a few threads alternate, so these are looked at first.
 type prefixes struct {
-	make func(*trace.Task) []byte
-	last *trace.Task
+	make   func(*trace.Task) []byte
+	recent [numHeads]prefix // by thread id
+	all    map[*trace.Task][]byte
+}
+
+type prefix struct {
+	task *trace.Task
 	text []byte
-	all  map[*trace.Task][]byte
 }
 
 // of appends what is written of t.
 func (p *prefixes) of(t *trace.Task, dst []byte) []byte {
-	if t != p.last {
-		p.find(t)
+	r := &p.recent[t.TID%numHeads]
+	if t != r.task {
+		r.task, r.text = t, p.find(t)
 	}
-	return append(dst, p.text...)
+	return append(dst, r.text...)
 }
 
-func (p *prefixes) find(t *trace.Task) {
+func (p *prefixes) find(t *trace.Task) []byte {
 	text, ok := p.all[t]
 	if !ok {
 		if p.all == nil || len(p.all) >= maxPrefixes {
@@ -231,5 +205,5 @@ func (p *prefixes) find(t *trace.Task) {
 		text = p.make(t)
 		p.all[t] = text
 	}
-	p.last, p.text = t, text
+	return text
 }

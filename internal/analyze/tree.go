@@ -11,6 +11,7 @@ import (
 const (
 	durationWidth = 17
 	noDuration    = "                 "
+	zeroDuration  = "         0.000 us"
 	treeBar       = "  |  "
 )
 
@@ -35,10 +36,8 @@ var durationMarks = []struct {
 func appendDuration(dst []byte, ns int64, color bool) []byte {
 	if ns < 10_000 && ns >= 0 {
 		// Most calls are short.
-		us, rest := uint32(ns)/1000, uint32(ns)%1000
-		dst = append(dst, "         0.000 us"...)
-		p := dst[len(dst)-durationWidth:]
-		p[9], p[11], p[12], p[13] = byte('0'+us), byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10)
+		dst = append(dst, zeroDuration...)
+		putDuration(dst[len(dst)-durationWidth:], uint32(ns))
 		return dst
 	}
 	i := 0
@@ -104,19 +103,15 @@ func (v *treeView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	if ev.Task != v.current {
 		dst = v.taskChange(dst, ev.Task)
 	}
-	dst = v.prefix(dst, ev)
 	if !ev.Leaf {
-		dst = append(dst, noDuration+treeBar...)
-		dst = indent(dst, ev.Depth)
+		dst = indent(v.begin(dst, lineOpen, ev), ev.Depth)
 		if hasValues(ev) {
 			dst = v.call(dst, s, ev)
 		} else {
-			dst = append(dst, s.open...)
+			dst = appendShort(dst, s.open)
 		}
 	} else {
-		dst = appendDuration(dst, ev.Duration, v.color)
-		dst = append(dst, treeBar...)
-		dst = indent(dst, ev.Depth)
+		dst = indent(v.timed(dst, ev), ev.Depth)
 		switch {
 		case hasValues(ev):
 			dst = v.call(dst, s, ev)
@@ -124,7 +119,7 @@ func (v *treeView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 			dst = append(dst, s.leaf...)
 			dst = appendComment(dst[:len(dst)-1], "inferred", v.color)
 		default:
-			dst = append(dst, s.leaf...)
+			dst = appendShort(dst, s.leaf)
 		}
 	}
 	if ev.Regs != nil || ev.Stack != nil {
@@ -144,17 +139,14 @@ func (v *treeView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 	if ev.Task != v.current {
 		dst = v.taskChange(dst, ev.Task)
 	}
-	dst = v.prefix(dst, ev)
-	dst = v.duration(dst, ev)
-	dst = append(dst, treeBar...)
-	dst = indent(dst, ev.Depth)
+	dst = indent(v.timed(dst, ev), ev.Depth)
 	if hasValues(ev) {
 		return v.closing(dst, s, ev)
 	}
 	if note := exitNote(ev); note != "" {
 		return appendComment(append(dst, '}'), string(s.text)+", "+note, v.color)
 	}
-	return append(dst, s.closed...)
+	return appendShort(dst, s.closed)
 }
 
 // exitNote is what is to be known about the time of an exit.
@@ -170,14 +162,6 @@ func exitNote(ev *trace.Event) string {
 	return ""
 }
 
-// duration writes that of an exit.
-func (v *textView) duration(dst []byte, ev *trace.Event) []byte {
-	if ev.Duration < 0 {
-		return append(dst, noDuration...)
-	}
-	return appendDuration(dst, ev.Duration, v.color)
-}
-
 // appendComment ends a line with a remark.
 func appendComment(dst []byte, text string, color bool) []byte {
 	if color {
@@ -189,14 +173,19 @@ func appendComment(dst []byte, text string, color bool) []byte {
 // flatView writes a line an event, of recordings with exits.
 type flatView struct{ textView }
 
+func newFlatView(n *names, color bool) *flatView {
+	v := &flatView{newTextView(n, color)}
+	v.opens, v.closes = "  -> ", "  <- "
+	return v
+}
+
 func (v *flatView) header(dst []byte) []byte {
 	return append(dst, "#              TASK-TID        SECONDS             DURATION      FUNCTION\n"...)
 }
 
 func (v *flatView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
-	dst = v.prefix(dst, ev)
-	dst = append(dst, noDuration+"  -> "...)
-	dst = v.function(indent(dst, ev.Depth), s, ev)
+	dst = indent(v.begin(dst, lineOpen, ev), ev.Depth)
+	dst = v.function(dst, s, ev)
 	dst = append(dst, '\n')
 	if ev.Regs != nil || ev.Stack != nil {
 		dst = v.extras(dst, ev)
@@ -205,10 +194,8 @@ func (v *flatView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 }
 
 func (v *flatView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
-	dst = v.prefix(dst, ev)
-	dst = v.duration(dst, ev)
-	dst = append(dst, "  <- "...)
-	dst = appendResult(append(indent(dst, ev.Depth), s.text...), ev.Ret)
+	dst = indent(v.timed(dst, ev), ev.Depth)
+	dst = appendResult(appendShort(dst, s.text), ev.Ret)
 	if note := exitNote(ev); note != "" {
 		return appendComment(dst, note, v.color)
 	}
