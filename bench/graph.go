@@ -54,6 +54,11 @@ func measureGraph(ctx context.Context) ([]figure, error) {
 		{"guest instructions, filtered out by -t", "<= 70, no bytes", more("threshold")},
 		{"guest instructions, --profile", "<= 70, no bytes", more("profile")},
 		{"guest instructions, switched off, exits prepared", "<= 4", more("off")},
+		{"guest instructions, --graph, two integer arguments and the result", "<= 90", more("args")},
+		{"guest instructions, two integer arguments, entry only", "", more("entryargs")},
+		{"guest instructions, --graph -D, two integer arguments and the result", "", more("argsfiltered")},
+		{"guest instructions, -F with a condition that does not hold", "<= 60", more("condition")},
+		{"guest instructions, --graph -F with a result that is not wanted", "", more("result")},
 		{"guest instructions, uftrace (200,000 calls)", "", more("uftrace")},
 	}, nil
 }

@@ -13,6 +13,12 @@ record() {
 record graph --graph
 record threshold --graph -t 1s
 record profile --profile
+# Arguments, as events and beside the events of a filter, and a condition that does not hold.
+record args --graph -A 'tiny_site@arg1/i32,arg2/i32' -R 'tiny_site@ret/i32'
+record entryargs -A 'tiny_site@arg1/i32,arg2/i32'
+record argsfiltered --graph -A 'tiny_site@arg1/i32,arg2/i32' -R 'tiny_site@ret/i32' -D 9
+record condition -F 'tiny_site@arg2==12345678'
+record result --graph -F 'tiny_site@ret==12345678'
 
 # Disarmed while its exits are prepared: everything is switched off before the calls begin.
 mkfifo in
