@@ -112,7 +112,9 @@ type Control struct {
 	// NoSyscalls is not 0 where the code may not make a system call to read memory: the
 	// program has a filter that may kill it for one.
 	NoSyscalls uint64
-	_          [ControlSize - 14*8]byte
+	_          [ControlResults - 7*8]byte
+	Results    [ResultCount]Result
+	_          [ControlSize - ControlResults - ResultCount*16 - 7*8]byte
 	// What shadow stacks and profiles need (shadow_arm64.s, profile_arm64.s).
 	MaxDepth  uint64 // how deep calls are recorded, counted from the thread's first function
 	Depth     uint64 // and counted from where recording begins
@@ -122,6 +124,23 @@ type Control struct {
 	TidOffset uint64 // of the thread id, from the thread pointer; or TidOffsetNone
 	Ring      uint64 // address of the shared ring; 0: not recorded
 }
+
+// Result is where a call that has begun puts its result, of which the caller says by x8
+// where it shall be (AAPCS64 6.9) and nobody has to say it again at the end. A call is
+// known by its stack pointer. Entries are changed by LDXP/STXP, and where two calls have
+// the same, one result is not seen.
+type Result struct {
+	SP uint64 // 0: none
+	X8 uint64
+}
+
+// ResultCount is how many there are, a power of two: of a call it is the one with the
+// number sp / 16, modulo that.
+const (
+	ResultBits     = 7
+	ResultCount    = 1 << ResultBits
+	ControlResults = 1024 // offset of Control.Results
+)
 
 // ControlSize is the offset of the slots from the control block.
 const ControlSize = 4096

@@ -2,11 +2,12 @@ package probe
 
 import "nopal/internal/arch/arm64"
 
-// A buffered payload, from x29 down: x16 and x0-x8 as they came, then the buffer at sp,
-// with what read needs behind it.
+// A buffered payload, from x29 down: x16 and x0-x8 as they came, at an exit x8 of the entry
+// and why it is not known, then the buffer at sp, with what read needs behind it.
 const (
-	savedSize = 80
-	savedAt   = -savedSize // of x0 from x29
+	savedSize = 80 + 16
+	savedAt   = -80 // of x0 from x29
+	resultAt  = -savedSize
 	slack     = 8
 	memHead   = 16 // address and header of a memory field
 )
@@ -55,6 +56,9 @@ func (c *compiler) buffered() {
 	}
 	c.Stp(arm64.X8, arm64.X16, arm64.X29, savedAt+8*8)
 	c.saved = true
+	if c.p.usesSavedX8() {
+		c.takeX8()
+	}
 	c.MovSP(arm64.X6, arm64.SP)
 	for i := range c.p.Fields {
 		f := &c.p.Fields[i]

@@ -1,12 +1,15 @@
 package probe
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // wordsOf is how many words of payload so many bytes take.
 func wordsOf(size int) int { return (size + 7) / 8 }
 
 // check reports what cannot be made code of.
-func (p *Program) check() error {
+func (p *Program) check(exit bool) error {
 	if p.Number >= 1<<numberBits {
 		return fmt.Errorf("probe number %d: more than %d bits", p.Number, numberBits)
 	}
@@ -21,7 +24,28 @@ func (p *Program) check() error {
 	if n, limit := fixed(p.Fields), p.payloadMax(); n > limit {
 		return fmt.Errorf("payload of %d bytes and more: at most %d", n, limit)
 	}
+	switch saved := p.usesSavedX8(); {
+	case saved && !exit:
+		return errors.New("x8 of the entry: it is x8 there")
+	case exit && p.SaveX8:
+		return errors.New("x8 is to be saved: it is not known any more")
+	}
 	return checkCond(p.Cond)
+}
+
+// usesSavedX8 reports whether a field has to do with x8 at the entry.
+func (p *Program) usesSavedX8() bool {
+	for _, f := range p.Fields {
+		if m := f.Mem; m != nil && (m.Addr.Base.Kind == SavedX8 || m.Len != nil && m.Len.Base.Kind == SavedX8) {
+			return true
+		}
+		for _, part := range f.Parts {
+			if part.From.Base.Kind == SavedX8 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // numberBits is the size of a probe's number in a RECORD word.
@@ -60,7 +84,7 @@ func (f *Field) check() error {
 func (e *Expr) check() error {
 	b := e.Base
 	switch {
-	case b.Kind > Const:
+	case b.Kind > SavedX8:
 		return fmt.Errorf("operand of kind %d", b.Kind)
 	case b.Kind <= RegVHigh && (b.N < 0 || b.N > 31):
 		return fmt.Errorf("register %d", b.N)

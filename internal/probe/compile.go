@@ -39,6 +39,10 @@ const (
 	recordNumberShift = 19
 	literalsTable     = 0
 	literalsIndex     = 8
+	controlSize       = 4096
+	controlResults    = 1024
+	resultBits        = 7
+	memUnseen         = 1 << 18
 )
 
 const (
@@ -86,7 +90,7 @@ func (p *Program) compile(t Target, exit bool) ([]uint32, error) {
 	if exit {
 		what = "exit"
 	}
-	err := p.check()
+	err := p.check(exit)
 	if err == nil {
 		c := &compiler{Assembler: arm64.NewAssembler(t.At), p: p, t: t, exit: exit}
 		c.probe()
@@ -105,6 +109,9 @@ func (c *compiler) probe() {
 		c.StpPre(arm64.X29, arm64.X30, arm64.SP, -16) // record of the traced function
 		c.MovSP(arm64.X29, arm64.SP)
 		c.framed = true
+	}
+	if c.p.SaveX8 {
+		c.saveX8()
 	}
 	if c.p.Cond != nil {
 		c.condition()
@@ -240,11 +247,15 @@ func (c *compiler) add(d arm64.Reg, v int64, tmp arm64.Reg) {
 // memory field in x11. Clobbers x9-x15 where something is loaded.
 func (c *compiler) eval(e Expr, fault arm64.Label) arm64.Reg {
 	r := arm64.X10
-	if e.Base.Kind == Stack {
+	switch e.Base.Kind {
+	case Stack:
 		c.entrySP(r, 0)
 		c.add(r, e.Base.Off, arm64.X11)
 		c.load(fault)
-	} else {
+	case SavedX8:
+		c.Ldp(r, arm64.X11, arm64.X29, resultAt)
+		c.Cbnz(arm64.X11, fault)
+	default:
 		r = c.operand(e.Base, r)
 	}
 	for _, off := range e.Deref {

@@ -81,6 +81,8 @@ func (x Compare) check() error {
 		return fmt.Errorf("value of %d bytes", v.Width)
 	case v.Float && v.Mask != 0:
 		return errors.New("mask of a float")
+	case v.Base.Kind == SavedX8:
+		return errors.New("x8 of the entry is not looked at")
 	case x.Op > GreaterEqual:
 		return fmt.Errorf("comparison %d", x.Op)
 	}

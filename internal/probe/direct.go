@@ -20,7 +20,7 @@ func (p *Program) direct(exit bool) bool {
 		words += wordsOf(f.Size)
 		for _, part := range f.Parts {
 			b := part.From.Base
-			if len(part.From.Deref) > 0 || b.Kind == Stack && (exit || b.Off < 0 || b.Off > stackReach-8) {
+			if len(part.From.Deref) > 0 || b.Kind == SavedX8 || b.Kind == Stack && (exit || b.Off < 0 || b.Off > stackReach-8) {
 				return false
 			}
 		}

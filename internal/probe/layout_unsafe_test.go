@@ -10,6 +10,7 @@ import (
 // TestLayout checks what the code is made for against what it meets.
 func TestLayout(t *testing.T) {
 	var l entry.Literals
+	var k entry.Control
 	for _, c := range []struct {
 		what     string
 		is, want uint64
@@ -28,6 +29,12 @@ func TestLayout(t *testing.T) {
 		{"recordNumberShift", recordNumberShift, entry.RecordNumberShift},
 		{"literalsTable", literalsTable, uint64(unsafe.Offsetof(l.Table))},
 		{"literalsIndex", literalsIndex, uint64(unsafe.Offsetof(l.Index))},
+		{"controlSize", controlSize, entry.ControlSize},
+		{"controlResults", controlResults, uint64(unsafe.Offsetof(k.Results))},
+		{"resultBits", resultBits, entry.ResultBits},
+		{"size of results", 16 << resultBits, uint64(unsafe.Sizeof(k.Results))},
+		{"memUnseen", memUnseen, entry.MemUnseen},
+		{"end of the control block", controlSize, uint64(unsafe.Sizeof(k))},
 	} {
 		if c.is != c.want {
 			t.Errorf("%s is %d, want %d", c.what, c.is, c.want)

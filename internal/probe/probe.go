@@ -17,6 +17,7 @@ const (
 	RegVHigh                    // its high 8 bytes
 	Stack                       // 8 bytes at Off from sp at the call
 	Const                       // Off itself
+	SavedX8                     // x8 at the entry, in the fields of an exit, if that has saved it
 )
 
 // Operand is a value at a function's entry or exit.
@@ -72,6 +73,7 @@ type Program struct {
 	// PayloadMax is the limit of the payload in bytes; 0: PayloadLimit. Memory fields that
 	// would exceed it are cut off.
 	PayloadMax int
+	SaveX8     bool // at an entry: its exit has operands SavedX8
 }
 
 // Shared has the addresses, in the same island, of the code that probes share and of

@@ -24,6 +24,7 @@ type world struct {
 	exit    bool
 	unseen  bool // no system calls
 	ownTop  uint64
+	saved   uint64 // x8 at the entry
 }
 
 const arenaSize = 3 * 4096
@@ -110,6 +111,11 @@ func (w *world) place() {
 	}
 	head := w.head()
 	head.StackLow, head.StackHigh, head.NoSyscalls = 0, 0, 0
+	w.saved = 0
+	if w.exit && w.rng.IntN(3) == 0 {
+		w.saved = w.pointer() | 1
+		head.Results[w.sp()/16%entry.ResultCount] = entry.Result{SP: w.sp(), X8: w.saved}
+	}
 	record := w.sp() - 32
 	if w.exit {
 		record = w.sp() - 16
@@ -172,6 +178,10 @@ func (w *world) eval(e Expr) (v, bad uint64) {
 		v = uint64(b.Off)
 	case Stack:
 		load(w.sp() + uint64(b.Off))
+	case SavedX8:
+		if v = w.saved; v == 0 {
+			v, bad = ^uint64(0), entry.MemUnseen
+		}
 	}
 	for _, off := range e.Deref {
 		if bad == 0 {
@@ -255,6 +265,9 @@ func (w *world) memory(m *Mem, room int) (addr, header uint64, data []byte) {
 }
 
 func (w *world) operand() Operand {
+	if w.exit && w.saved != 0 && w.rng.IntN(4) == 0 {
+		return Operand{Kind: SavedX8}
+	}
 	switch w.rng.IntN(8) {
 	case 0:
 		return Operand{Kind: RegV, N: w.rng.IntN(32)}
@@ -539,10 +552,13 @@ func (w *world) cond(depth int, memory bool) Cond {
 			return Not{w.cond(depth+1, memory)}
 		}
 	}
+	saved := w.saved
+	w.saved = 0 // conditions do not look at it
 	x := Compare{X: Value{Expr: w.expr(memory), Width: 1 << w.rng.IntN(4), Signed: w.rng.IntN(2) == 0}, Op: Op(w.rng.IntN(6))}
 	if !memory && x.X.Base.Kind == Stack {
 		x.X.Base = Operand{Kind: RegX, N: w.rng.IntN(9)}
 	}
+	w.saved = saved
 	v, _ := w.eval(x.X.Expr)
 	switch w.rng.IntN(4) {
 	case 0:
