@@ -143,6 +143,7 @@ each function. nopal turns them into a call, and back.`,
 	completeEnum(root, "color", colorChoices)
 	root.AddCommand(
 		newRecord(a),
+		newInject(a),
 		newReplay(a),
 		newReport(a),
 		newGraph(a),

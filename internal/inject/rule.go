@@ -403,3 +403,6 @@ func withoutComment(line string) string {
 	}
 	return strings.TrimSpace(line)
 }
+
+// Chance reports whether the rule acts by chance.
+func (r *Rule) Chance() bool { return !math.IsNaN(r.Prob) && r.Prob > 0 && r.Prob < 1 }

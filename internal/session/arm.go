@@ -139,7 +139,7 @@ func (t *target) rearm(on bool) error {
 		before := o.traced.Caller
 		t.setTrampolines(o)
 		t.putTriggers(o)
-		if err := t.linkOwn(o); err != nil && !notThere(err) && t.mapped(o) {
+		if err := errors.Join(t.linkOwn(o), t.linkInject(o)); err != nil && !notThere(err) && t.mapped(o) {
 			errs = append(errs, err)
 		}
 		// Where filters begin, calls whose entry knows of them already are to be left by

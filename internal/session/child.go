@@ -33,6 +33,7 @@ func (t *target) child(p *tracee.Process) *target {
 		inherited.written = false
 		inherited.noted = slices.Clone(o.noted)
 		inherited.own = inheritOwn(o.own)
+		inherited.rules = inheritRules(o.rules)
 		inherited.traced = traced[o.traced]
 		inherited.traced.Names = &inherited
 		c.objects[k] = &inherited
@@ -71,6 +72,7 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 	}
 	t.ring = r
 	t.inheritTriggers(parent)
+	t.inheritInject(parent)
 	t.drainer = ring.NewDrainer(r, t.sink(), t.rec.o.Overwrite)
 	if err := t.write(t.all()); err != nil {
 		return err
@@ -85,6 +87,9 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 		return err
 	}
 	if err := t.tellOwn(); err != nil {
+		return err
+	}
+	if err := t.tellInject(); err != nil {
 		return err
 	}
 	t.installed = true

@@ -27,10 +27,11 @@ type Options struct {
 	Regs, Stack bool
 	Overwrite   bool
 	Triggers    []*ftrace.Trigger
-	Args        *args.Set // arguments, results and conditions; nil: none
-	StartOff    bool      // nothing is recorded until a trigger or ctl says so
-	Graph       bool      // exits too
-	Profile     bool      // statistics for each function instead of events
+	Args        *args.Set  // arguments, results and conditions; nil: none
+	Inject      *Injection // what is injected; nil: nothing
+	StartOff    bool       // nothing is recorded until a trigger or ctl says so
+	Graph       bool       // exits too
+	Profile     bool       // statistics for each function instead of events
 	// ProfileEvery is how often they are read; 0: less and less often.
 	ProfileEvery time.Duration
 	PrepareAll   bool // so that any function can be armed later without stopping anyone
@@ -75,6 +76,7 @@ type Result struct {
 	Bytes              int64
 	Reason             string // why it ended
 	Warnings           []string
+	Rules              []RuleCount // of an injection
 }
 
 // ExecError says that a command could not be started.

@@ -18,9 +18,14 @@ func (r *recorder) shadowed() bool {
 }
 
 // ops is what is registered in each target.
-func (r *recorder) ops() []*ftrace.Ops { return append(r.filterOps(), r.triggerOps()...) }
+func (r *recorder) ops() []*ftrace.Ops {
+	return append(append(r.filterOps(), r.triggerOps()...), r.injectOps()...)
+}
 
 func (r *recorder) filterOps() []*ftrace.Ops {
+	if r.o.Inject != nil && r.o.Filter == nil && !r.o.Graph {
+		return nil // what is injected is recorded, other calls if they are asked for
+	}
 	op := &ftrace.Ops{Name: "record"}
 	if r.o.Regs {
 		op.Flags |= ftrace.FlagRegs

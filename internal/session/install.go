@@ -36,6 +36,9 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 	if err := t.mapProfile(ctx); err != nil {
 		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
+	if err := t.mapInject(ctx); err != nil {
+		return fmt.Errorf("install in process %d: %w", t.pid, err)
+	}
 	if err := t.findLoader(); err != nil {
 		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
@@ -318,6 +321,9 @@ func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool,
 			return nil, nil, err
 		}
 		if err := t.writeOwn(o); err != nil {
+			return nil, nil, err
+		}
+		if err := t.writeInject(o); err != nil {
 			return nil, nil, err
 		}
 	}

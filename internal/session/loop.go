@@ -286,7 +286,7 @@ func (s *session) beginDynamic(ctx context.Context, t *target, hook uint64) erro
 	if err := s.rec.checkFilter(false); err != nil && !s.follow {
 		return err
 	}
-	if err := t.mapProfile(ctx); err != nil {
+	if err := errors.Join(t.mapProfile(ctx), t.mapInject(ctx)); err != nil {
 		return err
 	}
 	if err := t.islands(objects, t.mmapStopped(ctx)); err != nil {

@@ -23,6 +23,7 @@ type object struct {
 	islandSize uint64 // bytes
 	stubs      uint64 // bytes of the stubs of its exits, behind the entry code
 	own        []*ownCode
+	rules      []*ruleCode
 	ownSize    uint32 // bytes of what is made for single functions, behind the stubs
 	traced     *ftrace.Object
 	wanted     int    // sites that an ops wanted when it was found

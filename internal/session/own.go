@@ -201,14 +201,7 @@ func (t *target) shadowCode() entry.Shadow {
 // compile makes a part for where it is, as things are now.
 func (t *target) compile(o *object, c *ownCode, part int) ([]uint32, error) {
 	p := c.program(part)
-	b := &t.blob.Probe
-	target := probe.Target{
-		At: o.island + t.ownOffset(o) + uint64(c.parts[part].at),
-		Shared: probe.Shared{
-			Place: o.island + b.Place, Record: o.island + b.Record, Load: o.island + b.Load, Read: o.island + b.Read,
-			Literals: o.island + t.blob.Literals,
-		},
-	}
+	target := probe.Target{At: o.island + t.ownOffset(o) + uint64(c.parts[part].at), Shared: t.sharedProbe(o)}
 	r := &o.traced.Records[c.record]
 	shadowed := t.rec.shadowed() && t.shadow != 0
 	switch part {
@@ -238,6 +231,15 @@ func (t *target) compile(o *object, c *ownCode, part int) ([]uint32, error) {
 		return p.Exit(target)
 	}
 	return p.Entry(target)
+}
+
+// sharedProbe is where the code that probes share is in the island of o.
+func (t *target) sharedProbe(o *object) probe.Shared {
+	b := &t.blob.Probe
+	return probe.Shared{
+		Place: o.island + b.Place, Record: o.island + b.Record, Load: o.island + b.Load, Read: o.island + b.Read,
+		Literals: o.island + t.blob.Literals,
+	}
 }
 
 // writeOwn puts the own code of functions of o that are to be prepared into its island,

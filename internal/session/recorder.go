@@ -41,6 +41,9 @@ type recorder struct {
 	off        bool      // nothing is to be armed: switched off while it runs
 	refused    error     // what was asked for and cannot be: arguments, conditions
 	warnings   []string
+
+	ruleAt   []int    // functions that each rule is at
+	counters [][]byte // of the rules, for each program
 }
 
 type threadKey struct{ proc, tid uint32 }
@@ -183,6 +186,7 @@ func (r *recorder) checkFilter(end bool) error {
 	for _, m := range r.o.Args.Unmatched() {
 		unmatched = append(unmatched, m.Pattern)
 	}
+	unmatched = append(unmatched, r.injectUnmatched()...)
 	for _, p := range unmatched {
 		if !end && p.HasObject() {
 			continue
@@ -313,8 +317,9 @@ func (r *recorder) end(reason string) (Result, error) {
 	stats := r.w.Stats()
 	res := Result{
 		Events: stats.Events, Calls: r.calls, Functions: len(r.profiled), Lost: stats.Lost, Threads: len(r.threads), Processes: int(r.procs),
-		Output: r.o.Output, Reason: reason, Warnings: r.warnings, Bytes: stats.Bytes,
+		Output: r.o.Output, Reason: reason, Warnings: r.warnings, Bytes: stats.Bytes, Rules: r.ruleCounts(),
 	}
+	err = errors.Join(err, r.closeInject())
 	if info, e := r.file.Stat(); e == nil {
 		res.Bytes = info.Size()
 	}

@@ -62,6 +62,7 @@ type target struct {
 	reads       bool            // there are probes that read memory
 	readsAt     time.Time       // when to look again whether they may
 	guards      []guard
+	inject      *injection
 	unguarded   error // why a filter of system calls would not be noticed in time
 }
 
@@ -124,12 +125,13 @@ func (t *target) plan() ([]*object, error) {
 		}
 		if f := t.former[o.key()]; f != nil && f.im == o.im && f.bias == o.bias && f.end == o.end {
 			// Back where it was, where its trampolines and code positions still are.
-			o.index, o.exitIndex, o.island, o.islandSize, o.written, o.noted, o.own = f.index, f.exitIndex, f.island, f.islandSize, f.written, f.noted, f.own
+			o.index, o.exitIndex, o.island, o.islandSize, o.written, o.noted, o.own, o.rules = f.index, f.exitIndex, f.island, f.islandSize, f.written, f.noted, f.own, f.rules
 		}
 		o.traced = &ftrace.Object{Path: o.path, Names: o, Records: o.records(), PrepareAll: t.rec.o.PrepareAll}
 		o.wanted = t.table.Add(o.traced)
 		t.planExits(o)
 		t.planOwn(o)
+		t.planInject(o)
 		if size := t.islandNeed(o); size > o.islandSize {
 			o.island, o.islandSize = 0, size
 		}
