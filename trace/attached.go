@@ -15,6 +15,7 @@ type attached struct {
 	list   []attachedRecord
 	buf    []byte // their payloads
 	credit int    // how much may be searched in vain
+	strict bool   // nothing is kept, but checked
 }
 
 type attachedRecord struct {
@@ -106,6 +107,10 @@ func (a *attached) clear() { a.list, a.buf = a.list[:0], a.buf[:0] }
 // reports whether it is to be delivered even so.
 func (c *Cursor) side(number uint32, w uint64) bool {
 	if c.attached == nil {
+		return false
+	}
+	if c.attached.strict {
+		c.err = c.attached.probes.fits(c)
 		return false
 	}
 	if number < InjectedNumber {
@@ -317,8 +322,8 @@ func (v *Value) decode(b []byte) []byte {
 		b = b[16:]
 		n = int64(h & memLength)
 		switch {
-		case h&memFault != 0:
-			v.state = valueFault
+		case h&memFault != 0, h&memUnread != 0 && v.addr == 0:
+			v.state = valueFault // nothing is at 0, looked at or not
 		case h&memUnread != 0:
 			v.state = valueUnread
 		case h&memTruncated != 0:

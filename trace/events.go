@@ -487,6 +487,10 @@ func (e *Events) open(s *stream) {
 			s.depth.sp = s.depth.sp[:0]
 			s.attached.clear()
 		}
+		if s.cur.lost != 0 {
+			// A record must not be taken for that of a later call.
+			s.attached.clear()
+		}
 		s.attached.probes = s.cur.task.Program.probes
 		if s.cur.encoded {
 			if err := e.decode(&s.cur); err != nil {

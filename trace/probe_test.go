@@ -136,6 +136,29 @@ func TestProbeRecords(t *testing.T) {
 	}
 }
 
+// TestAttachedLost: what was recorded for a call that was lost is not shown of
+// another one.
+func TestAttachedLost(t *testing.T) {
+	var file bytes.Buffer
+	w := beginProbes(t, &file)
+	enter, leave := EventWord(funcIndex(1), 0x900, 20), EventWord(exitIndex(1), 0x900, 30)
+	check(t,
+		w.WriteChunk(Chunk{Proc: 1, Stream: 1, TID: 100, Words: bytesOf(record(AttachedNumber+1, EventWord(funcIndex(1), 0x900, 10), 1, "a")...)}),
+		w.WriteChunk(Chunk{Proc: 1, Stream: 1, TID: 100, Lost: 5, Words: bytesOf(enter, leave)}),
+		w.Close(1, ""))
+	r, err := NewReader(&file)
+	check(t, err)
+	for e := NewEvents(r); ; {
+		ev, err := e.Next()
+		if err != nil {
+			return
+		}
+		if len(ev.Args) > 0 {
+			t.Errorf("an entry has the arguments of another: %s", ArgsText(nil, ev.Args))
+		}
+	}
+}
+
 // checkCalls compares the calls of a recording with the exits in its events.
 func checkCalls(t *testing.T, file []byte) {
 	t.Helper()

@@ -192,7 +192,7 @@ func (v *validator) chunk(c *Chunk) error {
 	v.totals.Chunks++
 	v.totals.Lost += c.Lost
 	key := [2]uint32{c.Proc, c.Stream}
-	var cur Cursor
+	cur := Cursor{attached: &attached{probes: p.probes, strict: true}}
 	for cur.Reset(c, v.last[key]); cur.Next(); v.totals.Events++ {
 		if cur.Ticks < v.before {
 			v.totals.Late++

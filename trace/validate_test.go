@@ -65,6 +65,10 @@ func TestValidate(t *testing.T) {
 		{"unknown probe", func(w *Writer) error {
 			return w.WriteChunk(Chunk{Proc: 1, Words: bytesOf(record(9, EventWord(funcIndex(1), 0, 0), 1, "a")...)})
 		}, "probe 9, which has not been introduced"},
+		{"attached record of too much", func(w *Writer) error {
+			check(t, w.WriteProbe(testProbe(AttachedNumber, ProbeExit|ProbeAttached)))
+			return w.WriteChunk(Chunk{Proc: 1, Words: bytesOf(record(AttachedNumber, EventWord(funcIndex(1), 0, 0), 1, "abc")...)})
+		}, "is 24 bytes longer"},
 		{"record of too little", func(w *Writer) error {
 			check(t, w.WriteProbe(testProbe(1, ProbeEntry)))
 			return w.WriteChunk(Chunk{Proc: 1, Words: bytesOf(record(1, EventWord(funcIndex(1), 0, 0), 1, "")...)})

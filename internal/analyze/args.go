@@ -7,14 +7,14 @@ import (
 )
 
 // appendJSONArgs writes a call's arguments.
-func appendJSONArgs(dst []byte, args []trace.Arg) []byte {
+func (v *jsonView) appendArgs(dst []byte, args []trace.Arg) []byte {
 	dst = append(dst, `,"args":[`...)
 	for i := range args {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `{"name":`...)
-		dst = appendJSON(dst, args[i].Name)
+		dst = append(dst, v.names.quoted(args[i].Name)...)
 		dst = append(dst, `,"value":`...)
 		dst = args[i].Value.AppendJSON(dst)
 		if args[i].Value.Truncated() {
@@ -39,9 +39,9 @@ func appendJSONRet(dst []byte, ret *trace.Value) []byte {
 func (v *jsonView) inject(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = v.start(dst, `{"type":"inject","time":`, s, ev)
 	dst = append(dst, `,"rule":`...)
-	dst = appendJSON(dst, ev.Text)
+	dst = append(dst, v.names.quoted(ev.Text)...)
 	if len(ev.Args) > 0 {
-		dst = appendJSONArgs(dst, ev.Args)
+		dst = v.appendArgs(dst, ev.Args)
 	}
 	return append(dst, "}\n"...)
 }

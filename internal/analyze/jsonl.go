@@ -43,7 +43,7 @@ func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 		dst = v.appendStack(dst, ev)
 	}
 	if len(ev.Args) > 0 {
-		dst = appendJSONArgs(dst, ev.Args)
+		dst = v.appendArgs(dst, ev.Args)
 	}
 	return append(dst, "}\n"...)
 }
@@ -97,7 +97,7 @@ func (v *jsonView) exit(dst []byte, s *siteText, ev *trace.Event) []byte {
 		dst = append(dst, `,"resumed":true`...)
 	}
 	if len(ev.Args) > 0 {
-		dst = appendJSONArgs(dst, ev.Args)
+		dst = v.appendArgs(dst, ev.Args)
 	}
 	if ev.Ret != nil {
 		dst = appendJSONRet(dst, ev.Ret)
