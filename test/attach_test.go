@@ -35,6 +35,7 @@ func TestAttach(t *testing.T) {
 	}{
 		{argv: "busy 4"}, {argv: "busy-musl 4"}, {argv: "busy 16 0 1"},
 		{argv: "busy 4", options: []string{"--regs"}}, {argv: "busy 4", options: []string{"--stack"}},
+		{argv: "busy 4", options: []string{"-a"}}, {argv: "busy-musl 4", options: []string{"--graph", "-a"}},
 		{argv: "busy 4", options: []string{"--overwrite"}}, {argv: "busy 4", options: []string{"--follow-forks"}},
 	} {
 		t.Run(c.argv+strings.Join(c.options, ""), func(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // plain is a value without a choice of how it is written.
@@ -239,4 +241,53 @@ func TestProbesRefused(t *testing.T) {
 			t.Errorf("%s %s: status %#x, stdout %q, stderr %q, want %q in it", c.option, c.value, o.status, o.stdout, o.stderr, c.want)
 		}
 	}
+}
+
+// A recording with arguments is steered like any other: its records are events by themselves while nothing else decides
+// about calls, and beside the events while something does.
+func TestProbesSteered(t *testing.T) {
+	prog := fixture(t, "busy")
+	p := startReady(t, prog, "4")
+	r := startRecorder(t, p.pid(), "--graph", "-a", "--overwrite", "--buffer", "1m")
+	for range 3 {
+		for _, args := range [][]string{
+			{"filter", "-D", "2"}, {"filter", "-F", "b1"}, {"filter", "-t", "1us"}, {"off"}, {"on"}, {"filter", "-F", "*", "-D", "0", "-t", "0"}, {"disarm", "b*"}, {"arm", "b*"},
+		} {
+			r.ctl(t, args...)
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	r.stop(t)
+	clean(t, p.pid())
+	busyRight(t, p.finish(t))
+	with := 0
+	for _, e := range replay(t, r.file, func(e event) bool { return e.Name == "b1" }).all {
+		if len(e.Args) > 0 || len(e.Ret) > 0 {
+			with++
+		}
+	}
+	if with == 0 {
+		t.Error("no arguments of b1")
+	}
+}
+
+// Killed at any moment, nopal leaves code in the target that goes on to work.
+func TestProbesKilled(t *testing.T) {
+	prog := fixture(t, "busy")
+	p := startReady(t, prog, "4")
+	for i := range 6 {
+		options := [][]string{{"-a"}, {"--graph", "-a"}, {"--graph", "-a", "-F", "b1"}}[i%3]
+		rec := start(t, append([]string{nopalBin(t), "record", "-p", p.pid(), "-o", t.TempDir() + "/nopal.data"}, options...)...)
+		eventually(t, "armed functions", func() bool { return armed(t, p.pid(), prog) })
+		time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+		rec.signal(t, syscall.SIGKILL)
+		rec.wait(t)
+		if i == 2 {
+			nopalOK(t, "detach", "-p", p.pid())
+			clean(t, p.pid())
+		}
+	}
+	nopalOK(t, "detach", "-p", p.pid())
+	clean(t, p.pid())
+	busyRight(t, p.finish(t))
 }
