@@ -15,6 +15,7 @@ type cie struct {
 	dataAlign int64
 	ra        uint64 // the column of the return address
 	encoding  uint8  // of addresses in its entries
+	lsda      uint8  // of where landing pads are listed
 	augmented bool
 	signal    bool // its frames are made by the kernel for a signal
 }
@@ -25,12 +26,13 @@ type fde struct {
 	start, end uint64
 	program    []byte
 	addr       uint64 // of the program
+	lsda       uint64 // where its landing pads are listed; 0: nowhere
 }
 
 // parseCIE reads an entry behind its id. The section's kind decides how an
 // address is written where the entry does not say.
 func parseCIE(r *reader) (*cie, string) {
-	c := &cie{}
+	c := &cie{lsda: encOmit}
 	version := r.u8()
 	if version != 1 && version != 3 && version != 4 {
 		return nil, "its call frame information has a version that nopal does not know"
@@ -60,7 +62,7 @@ func parseCIE(r *reader) (*cie, string) {
 		case a == 'R':
 			c.encoding = r.u8()
 		case a == 'L':
-			r.u8()
+			c.lsda = r.u8()
 		case a == 'P':
 			r.pointer(r.u8(), 0)
 		case a == 'S':
@@ -92,7 +94,18 @@ func parseFDE(r *reader, c *cie, bias uint64) (fde, bool) {
 	f.start = r.pointer(c.encoding, 0) + bias
 	f.end = f.start + r.pointer(c.encoding&0x0f, 0)
 	if c.augmented {
-		r.block()
+		size := r.uleb()
+		next := r.at + size
+		if c.lsda != encOmit && size > 0 {
+			at := r.at
+			if f.lsda = r.pointer(c.lsda, 0); f.lsda == r.addr+at {
+				f.lsda = 0 // nothing, relative to where it stands
+			}
+		}
+		if r.at > next || next > uint64(len(r.data)) {
+			r.failed = true
+		}
+		r.at = next
 	}
 	f.addr = r.addr + r.at
 	if r.failed || f.end < f.start || c.encoding&encIndirect != 0 {
@@ -186,4 +199,39 @@ func find(all []fde, pc uint64) (*fde, bool) {
 		return nil, false
 	}
 	return &all[i], true
+}
+
+// maxLSDA is how much of a list of landing pads is looked at.
+const maxLSDA = 1 << 16
+
+// pads gives the landing pads of a function (LSB Core does not describe the list; it is
+// what gcc/except.cc, output_one_function_exception_table, writes).
+func (f *fde) pads(mem Memory) []uint64 {
+	if f.lsda == 0 || f.lsda == f.start {
+		return nil
+	}
+	b := make([]byte, maxLSDA)
+	n, _ := mem.ReadAt(b, int64(f.lsda))
+	r := reader{data: b[:n], addr: f.lsda}
+	base := f.start
+	if enc := r.u8(); enc != encOmit {
+		base = r.pointer(enc, 0)
+	}
+	if enc := r.u8(); enc != encOmit {
+		r.uleb()
+	}
+	enc := r.u8()
+	size := r.uleb()
+	end := r.at + size
+	var found []uint64
+	for !r.failed && r.at < end {
+		r.pointer(enc, 0)
+		r.pointer(enc, 0)
+		pad := r.pointer(enc, 0)
+		r.uleb()
+		if at := base + pad; !r.failed && pad != 0 && at >= f.start && at < f.end {
+			found = append(found, at)
+		}
+	}
+	return found
 }

@@ -1,3 +1,394 @@
 package unwind
 
-type flow struct{}
+import (
+	"slices"
+
+	"nopal/internal/arch/arm64"
+)
+
+// Call frame information need not be true between calls: clang before version 15
+// does not describe epilogues, nor all of a prologue, since exceptions do not pass
+// there. So where a thread is stopped at some instruction its function is followed from
+// the entry, on all ways, and what every instruction does to the stack
+// pointer and to saved registers is taken note of. It is what compilers and
+// assemblers do the other way round, and it needs no promise by anybody.
+
+// valueKind says what is known of a value.
+type valueKind uint8
+
+const (
+	valueUnknown valueKind = iota
+	valueEntry             // what register v held at the entry
+	valueFrame             // CFA + v
+	valueConst
+)
+
+type value struct {
+	kind valueKind
+	v    int64
+}
+
+// frameSlot is a place on the stack that holds what register reg held at the entry.
+type frameSlot struct {
+	off int64 // from the CFA
+	reg int64
+}
+
+// entryFunc is the register that a call of our code has changed: x30 leads into the
+// traced function then, and x9 is its return address.
+const entryFunc = 32
+
+// maxSlots is how many registers a frame saves at most: x19 to x30, twice.
+const maxSlots = 24
+
+// flowState is what is known before an instruction. It only gets less as more ways lead to
+// the instruction.
+type flowState struct {
+	reg   [32]value   // 31: sp
+	slots []frameSlot // sorted; shared, never changed in place
+}
+
+// flow is a piece of code that was followed.
+type flow struct {
+	start   uint64
+	code    []uint32
+	known   map[int]*flowState // before the instructions that branches lead to
+	entries map[int]*flowState
+	isOurs  func(pc uint64) bool
+	broken  bool // not all of it could be followed
+}
+
+// maxFlow is how many instructions a function may have to be followed.
+const maxFlow = 1 << 17
+
+// newFlow follows code from its entries on, into which no call returns. isOurs tells calls
+// of our own code, which change nothing.
+func newFlow(start uint64, code []uint32, entries map[int]*flowState, isOurs func(uint64) bool) *flow {
+	f := &flow{start: start, code: code, entries: entries, known: map[int]*flowState{}, isOurs: isOurs}
+	f.follow(entries)
+	f.fill()
+	return f
+}
+
+func entryState() *flowState {
+	s := &flowState{}
+	for i := range s.reg {
+		s.reg[i] = value{valueEntry, int64(i)}
+	}
+	s.reg[spColumn] = value{valueFrame, 0}
+	return s
+}
+
+// stateOf makes a state of a row of call frame information, if that can be.
+func stateOf(r *row) (*flowState, bool) {
+	s := entryState()
+	s.reg[spColumn] = value{}
+	if r.expr != nil || r.ra != lrColumn {
+		return nil, false
+	}
+	for n := range uint64(columns) {
+		switch rule := r.regs[n]; rule.kind {
+		case ruleDefault, ruleSame:
+		case ruleOffset:
+			s.reg[n] = value{}
+			s.slots = withSlot(s.slots, frameSlot{rule.off, int64(n)})
+		default:
+			return nil, false
+		}
+	}
+	s.reg[r.base] = value{valueFrame, -r.off}
+	return s, len(s.slots) <= maxSlots
+}
+
+// follow goes on from new entries until nothing more is learnt.
+func (f *flow) follow(entries map[int]*flowState) {
+	var todo []int
+	arrive := func(i int, s *flowState) {
+		if i < 0 || i >= len(f.code) {
+			return
+		}
+		old, known := f.known[i]
+		if !known {
+			c := *s
+			f.known[i] = &c
+			todo = append(todo, i)
+			return
+		}
+		if old.merge(s) {
+			todo = append(todo, i)
+		}
+	}
+	for i, s := range entries {
+		arrive(i, s)
+	}
+	for len(todo) > 0 {
+		i := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		s := *f.known[i]
+		for {
+			next, target, branches := f.step(&s, i)
+			if branches {
+				arrive(target, &s)
+			}
+			if !next {
+				break
+			}
+			i++
+			if _, leads := f.known[i]; leads || i >= len(f.code) {
+				arrive(i, &s)
+				break
+			}
+		}
+	}
+}
+
+// step does what instruction i does. next says whether the one behind it is
+// reached, branches whether target is.
+func (f *flow) step(s *flowState, i int) (next bool, target int, branches bool) {
+	insn := f.code[i]
+	pc := f.start + uint64(i)*insnSize
+	to := func() int {
+		at, _ := arm64.BranchTarget(pc, insn)
+		if at < f.start || at >= f.start+uint64(len(f.code))*insnSize {
+			return -1
+		}
+		return int((at - f.start) / insnSize)
+	}
+	switch arm64.Classify(insn) {
+	case arm64.KindB:
+		return false, to(), true
+	case arm64.KindBCond, arm64.KindCBZ, arm64.KindTBZ:
+		return true, to(), true
+	case arm64.KindBL:
+		if at, _ := arm64.BranchTarget(pc, insn); f.isOurs != nil && f.isOurs(at) {
+			s.forget(0x3fe00)
+			return true, 0, false
+		}
+		s.call()
+		return f.returns(i), 0, false
+	case arm64.KindBLR, arm64.KindBLRA:
+		s.call()
+		return f.returns(i), 0, false
+	case arm64.KindBR, arm64.KindBRA, arm64.KindRET, arm64.KindRETAA, arm64.KindRETAB, arm64.KindERET, arm64.KindUDF, arm64.KindHLT:
+		return false, 0, false
+	case arm64.KindBRK:
+		// What compilers make of __builtin_trap has no next; a debugger's has.
+		const gcc, clang = 0xd4207d00, 0xd4200020 // brk #1000, brk #1
+		return insn != gcc && insn != clang, 0, false
+	}
+	if !s.step(insn) {
+		return false, 0, false
+	}
+	return true, 0, false
+}
+
+// returns reports whether a call may return: what is behind one that does not
+// may be a landing pad.
+func (f *flow) returns(i int) bool {
+	_, entry := f.entries[i+1]
+	return !entry
+}
+
+// at gives what is known before the instruction at pc.
+func (f *flow) at(pc uint64) (s *flowState, ok bool) {
+	i := int((pc - f.start) / insnSize)
+	if pc < f.start || i >= len(f.code) {
+		return nil, false
+	}
+	from := i
+	for ; ; from-- {
+		if from < 0 {
+			return nil, false
+		}
+		if _, ok := f.known[from]; ok {
+			break
+		}
+	}
+	c := *f.known[from]
+	for j := from; j < i; j++ {
+		if next, _, _ := f.step(&c, j); !next {
+			return nil, false
+		}
+	}
+	return &c, true
+}
+
+// fill reaches what is only reached by computed jumps and as landing pads of exceptions.
+// These come from places in the function that are known, and if all of these have one frame,
+// so have the places that they lead to. Otherwise nothing is known of what is not
+// reached, nor of what else it leads to.
+func (f *flow) fill() {
+	reached, frame, computed := f.sources()
+	entries := map[int]*flowState{}
+	for i := range f.code {
+		if !reached[i] && (i == 0 || reached[i-1]) && f.code[i] != arm64.Nop {
+			entries[i] = frame
+		}
+	}
+	if frame == nil {
+		// What seems to be where a call returns to may be where a jump leads to.
+		f.broken = computed || len(entries) > 0
+		return
+	}
+	if len(entries) == 0 {
+		return
+	}
+	before := make(map[int]flowState, len(f.known))
+	for i, s := range f.known {
+		before[i] = *s
+	}
+	f.follow(entries)
+	for i, s := range before {
+		if s.reg[spColumn] != f.known[i].reg[spColumn] || s.reg[fpColumn] != f.known[i].reg[fpColumn] {
+			f.broken = true
+		}
+	}
+}
+
+// sources gives what is reached, the one frame that all computed jumps and calls in it
+// have, nil where they have several, and whether there are such jumps.
+func (f *flow) sources() (reached []bool, frame *flowState, computed bool) {
+	reached = make([]bool, len(f.code))
+	several := false
+	for i := range f.known {
+		s := *f.known[i]
+		for j := i; ; {
+			reached[j] = true
+			if f.isSource(j, &s) {
+				before := s
+				before.call()
+				if kind := arm64.Classify(f.code[j]); kind == arm64.KindBR || kind == arm64.KindBRA {
+					computed = true
+				}
+				if frame == nil {
+					frame = &before
+				}
+				frame.merge(&before)
+				several = several || !frame.equal(&before)
+			}
+			next, _, _ := f.step(&s, j)
+			j++
+			if !next || j >= len(f.code) {
+				break
+			}
+			if _, leads := f.known[j]; leads {
+				break
+			}
+		}
+	}
+	if several {
+		return reached, nil, computed
+	}
+	return reached, frame, computed
+}
+
+// isSource reports whether instruction i, before which s holds, may lead to a place that
+// it does not name.
+func (f *flow) isSource(i int, s *flowState) bool {
+	switch arm64.Classify(f.code[i]) {
+	case arm64.KindBL, arm64.KindBLR, arm64.KindBLRA:
+		return true
+	case arm64.KindBR, arm64.KindBRA:
+	default:
+		return false
+	}
+	if s.reg[spColumn] != (value{valueFrame, 0}) || s.reg[lrColumn] != (value{valueEntry, lrColumn}) {
+		return true
+	}
+	// All is as at the entry: a tail call, unless the target is computed, as that of a
+	// jump by a table is.
+	const addMask, add = 0x7f200000, 0x0b000000 // with a shifted or extended register
+	reg := f.code[i] >> 5 & 31
+	for j := i - 1; j >= max(0, i-4); j-- {
+		if insn := f.code[j]; insn&31 == reg && (insn&addMask == add || insn&addMask == add|0x00200000) {
+			return true
+		}
+	}
+	return false
+}
+
+// merge makes s what is true in s and in t, and reports whether it changed.
+func (s *flowState) merge(t *flowState) bool {
+	changed := false
+	for i := range s.reg {
+		if s.reg[i] != t.reg[i] && s.reg[i].kind != valueUnknown {
+			s.reg[i], changed = value{}, true
+		}
+	}
+	kept := make([]frameSlot, 0, len(s.slots))
+	for _, a := range s.slots {
+		if slices.Contains(t.slots, a) {
+			kept = append(kept, a)
+		}
+	}
+	if len(kept) != len(s.slots) {
+		s.slots, changed = kept, true
+	}
+	return changed
+}
+
+// equal compares what leads to the caller.
+func (s *flowState) equal(t *flowState) bool {
+	return s.reg[spColumn] == t.reg[spColumn] && s.reg[fpColumn] == t.reg[fpColumn] && s.saved(lrColumn) == t.saved(lrColumn)
+}
+
+// saved gives where a register is saved.
+func (s *flowState) saved(reg int64) frameSlot {
+	for _, a := range s.slots {
+		if a.reg == reg {
+			return a
+		}
+	}
+	return frameSlot{}
+}
+
+// forget drops what registers hold.
+func (s *flowState) forget(regs uint32) {
+	for i := range s.reg {
+		if regs>>i&1 != 0 {
+			s.reg[i] = value{}
+		}
+	}
+}
+
+// call forgets what a called function may change (AAPCS64 6.1.1).
+func (s *flowState) call() { s.forget(1<<18 - 1 | 1<<lrColumn) }
+
+// withSlot adds a slot in its place.
+func withSlot(slots []frameSlot, add frameSlot) []frameSlot {
+	out := make([]frameSlot, 0, len(slots)+1)
+	i := 0
+	for ; i < len(slots) && slots[i].off < add.off; i++ {
+		out = append(out, slots[i])
+	}
+	out = append(out, add)
+	return append(out, slots[i:]...)
+}
+
+// clobber drops the slots that a store of size bytes overwrites.
+func (s *flowState) clobber(off, size int64) {
+	hit := func(a frameSlot) bool { return a.off < off+size && off < a.off+8 }
+	if !slices.ContainsFunc(s.slots, hit) {
+		return
+	}
+	kept := make([]frameSlot, 0, len(s.slots))
+	for _, a := range s.slots {
+		if !hit(a) {
+			kept = append(kept, a)
+		}
+	}
+	s.slots = kept
+}
+
+// moveSP drops the slots that are not part of the stack any more.
+func (s *flowState) moveSP() {
+	sp := s.reg[spColumn]
+	if sp.kind != valueFrame || len(s.slots) == 0 || s.slots[0].off >= sp.v {
+		return
+	}
+	i := 0
+	for i < len(s.slots) && s.slots[i].off < sp.v {
+		i++
+	}
+	s.slots = s.slots[i:]
+}

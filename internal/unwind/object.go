@@ -21,6 +21,7 @@ const (
 	maxTable   = 1 << 24 // entries in the search table
 	maxSection = 1 << 29
 	maxRows    = 1 << 16 // rows that are remembered
+	maxFlows   = 1 << 8  // functions that are
 )
 
 // object is a mapped ELF object. What the process has in memory is read first:
@@ -31,6 +32,7 @@ type object struct {
 	start, end uint64 // of all its segments
 	bias       uint64
 	code       [][2]uint64 // executable segments
+	loads      []image.Segment
 
 	// The search table of .eh_frame_hdr: pairs of distances from it.
 	hdr   uint64
@@ -114,6 +116,7 @@ func (o *object) readHeaders(table []byte, m tracee.Mapping) error {
 	for _, p := range loads {
 		from, to := p.va+o.bias, p.va+p.memsz+o.bias
 		o.start, o.end = min(o.start, from), max(o.end, to)
+		o.loads = append(o.loads, image.Segment{Off: p.off, VA: from, Filesz: p.filesz, Memsz: p.memsz})
 		if p.flags&uint32(elf.PF_X) != 0 {
 			o.code = append(o.code, [2]uint64{from, to})
 		}
@@ -190,7 +193,7 @@ func (o *object) rowAt(pc uint64) (*row, string) {
 	if f == nil {
 		return nil, reason
 	}
-	r, reason := f.rowAt(pc)
+	r, reason := f.repairedAt(pc)
 	if r == nil {
 		return nil, reason
 	}
@@ -332,4 +335,84 @@ func (o *object) image() (*image.Image, error) {
 	defer f.Close()
 	o.im, o.imErr = image.New(f, o.file.Path, image.Options{Sysroot: o.u.o.Sysroot})
 	return o.im, o.imErr
+}
+
+// text reads code as it was linked, without what has been changed since, if the
+// object's file is still there.
+func (o *object) text(from, to uint64) []uint32 {
+	size := to - from
+	if to < from || size/insnSize > maxFlow {
+		return nil
+	}
+	b := make([]byte, size)
+	if !o.fileText(b, from) {
+		if _, err := o.u.mem.ReadAt(b, int64(from)); err != nil {
+			return nil
+		}
+	}
+	code := make([]uint32, size/insnSize)
+	for i := range code {
+		code[i] = binary.LittleEndian.Uint32(b[insnSize*i:])
+	}
+	return code
+}
+
+func (o *object) fileText(b []byte, from uint64) bool {
+	f, err := o.openFile()
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for _, s := range o.loads {
+		if at := from - s.VA; from >= s.VA && at < s.Filesz && uint64(len(b)) <= s.Filesz-at {
+			_, err := f.ReadAt(b, int64(s.Off+at))
+			return err == nil
+		}
+	}
+	return false
+}
+
+// flowAt follows the function that pc lies in. There is none where its entry is not like that of
+// a function, so that only its call frame information tells.
+func (o *object) flowAt(pc uint64) *flow {
+	e, _ := o.frameAt(pc)
+	if e == nil || e.signal {
+		return nil
+	}
+	if f, ok := o.flows[e.start]; ok {
+		return f
+	}
+	if len(o.flows) >= maxFlows {
+		clear(o.flows)
+	}
+	f := o.follow(e)
+	o.flows[e.start] = f
+	return f
+}
+
+// follow follows the function of an entry, from where it begins and from its landing
+// pads, where exceptions come by the call frame information.
+func (o *object) follow(e *fde) *flow {
+	entries := map[int]*flowState{}
+	add := func(pc uint64) bool {
+		r, _ := e.repairedAt(pc)
+		if r == nil {
+			return false
+		}
+		s, ok := stateOf(r)
+		if ok {
+			entries[int((pc-e.start)/insnSize)] = s
+		}
+		return ok
+	}
+	code := o.text(e.start, e.end)
+	if code == nil || !add(e.start) {
+		return nil
+	}
+	for _, pad := range e.pads(o.u.mem) {
+		if !add(pad) {
+			return nil
+		}
+	}
+	return newFlow(e.start, code, entries, nil)
 }

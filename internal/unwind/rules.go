@@ -245,21 +245,44 @@ func (m *machine) restore(column uint64) {
 	}
 }
 
-// repaired gives the row that is meant. glibc's _dl_runtime_resolve
-// (sysdeps/aarch64/dl-trampoline.S) is entered with 16 bytes pushed by the head of the
-// procedure linkage table, which it pops in the end, and where its return address
-// is, but counts its frame without them: the return address is above its CFA then.
-func (r *row) repaired() *row {
-	lr := r.regs[lrColumn]
-	const pushed = 16
-	if lr.kind != ruleOffset || lr.off != pushed-8 || r.base != spColumn || r.expr != nil {
-		return r
-	}
+// plt0Pushed is what the head of the procedure linkage table pushes: x16 and x30.
+const plt0Pushed = 16
+
+// repair gives the row that is meant where call frame information is known to be wrong.
+// glibc's _dl_runtime_resolve and _dl_runtime_profile (sysdeps/aarch64/dl-trampoline.S) are entered from the
+// head of the procedure linkage table, which has pushed 16 bytes that they pop in the end, but
+// count their frames without them: the return address is above the CFA then.
+func (r *row) repair(entry bool) *row {
 	fixed := *r
-	fixed.off += pushed
-	fixed.regs[lrColumn].off -= pushed
-	if fixed.off == 0 {
-		fixed.regs[lrColumn] = rule{} // popped
+	fixed.off += plt0Pushed
+	switch {
+	case entry:
+		fixed.regs[lrColumn] = rule{kind: ruleOffset, off: -8}
+	case fixed.off == 0 && r.base == spColumn: // popped
+		fixed.regs[lrColumn] = rule{}
+	default:
+		fixed.regs[lrColumn].off -= plt0Pushed
 	}
 	return &fixed
+}
+
+// isResolver tells such a row.
+func (r *row) isResolver() bool {
+	lr := r.regs[lrColumn]
+	return lr.kind == ruleOffset && lr.off == 8 && r.expr == nil && (r.base == spColumn || r.base == fpColumn)
+}
+
+// repairedAt is rowAt, with such rows repaired.
+func (f *fde) repairedAt(pc uint64) (*row, string) {
+	r, reason := f.rowAt(pc)
+	switch {
+	case r == nil:
+	case r.isResolver():
+		return r.repair(false), ""
+	case pc == f.start && f.end-f.start > insnSize:
+		if next, _ := f.rowAt(pc + insnSize); next != nil && next.isResolver() {
+			return r.repair(true), ""
+		}
+	}
+	return r, reason
 }

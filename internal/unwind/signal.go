@@ -69,5 +69,6 @@ func (u *Unwinder) leaveSignal(s *state, at *step, frame uint64) *failure {
 		return fail("the frame of its signal is malformed")
 	}
 	n.exact, n.fromSignal, n.kind = true, true, Signal
+	at.restorer = !s.exact
 	return nil
 }

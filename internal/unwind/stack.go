@@ -36,6 +36,8 @@ type step struct {
 	next   state
 	end    bool   // there is no caller
 	object string // that the frame is in
+	// restorer: it is the code that returns from a signal handler, and no function.
+	restorer bool
 	// raInRegister: the return address was in x30 still, as in a leaf.
 	raInRegister bool
 }
@@ -61,7 +63,7 @@ func (u *Unwinder) Stack(regs Regs) ([]Frame, error) {
 	}
 	s := state{x: regs.X, known: 1<<31 - 1, sp: regs.SP, pc: regs.PC, exact: true}
 	var frames []Frame
-	for len(frames) < maxDepth {
+	for range maxDepth {
 		at, why := u.unwind(&s)
 		f := Frame{PC: s.pc, CFA: at.cfa, Kind: s.kind, Exact: s.exact, Object: at.object}
 		if at.next.kind == Trampoline {
@@ -72,9 +74,13 @@ func (u *Unwinder) Stack(regs Regs) ([]Frame, error) {
 		}
 		if why != nil {
 			f.CFA = 0
-			return append(frames, f), &UnknownError{PC: s.pc, Object: at.object, Reason: why.reason, Passing: why.passing}
+			// A thread that runs does not stay where it is.
+			passing := why.passing || len(frames) == 0
+			return append(frames, f), &UnknownError{PC: s.pc, Object: at.object, Reason: why.reason, Passing: passing}
 		}
-		frames = append(frames, f)
+		if !at.restorer {
+			frames = append(frames, f)
+		}
 		if at.end {
 			return frames, nil
 		}
@@ -110,6 +116,11 @@ func (u *Unwinder) unwind(s *state) (step, *failure) {
 	r, reason := u.rowAt(o, lookup, &at)
 	switch {
 	case r != nil:
+		if s.exact && r.regs[lrColumn].kind != ruleUndefined {
+			if done, why := u.followed(s, &at, o, r); done {
+				return at, why
+			}
+		}
 		return at, u.apply(s, &at, r)
 	case reason != "":
 		return at, fail("%s", reason)
@@ -133,7 +144,7 @@ func (u *Unwinder) rowAt(o *object, pc uint64, at *step) (*row, string) {
 		if t.start <= pc && pc < t.end {
 			at.object = t.name
 			if f, ok := find(t.all, pc); ok {
-				return f.rowAt(pc)
+				return f.repairedAt(pc)
 			}
 		}
 	}
@@ -146,7 +157,6 @@ func (u *Unwinder) rowAt(o *object, pc uint64, at *step) (*row, string) {
 // apply makes the caller's state by a row.
 func (u *Unwinder) apply(s *state, at *step, r *row) *failure {
 	e := evaluator{reg: s.reg, load: func(addr uint64, p []byte) bool { return u.read(p, addr) }}
-	r = r.repaired()
 	var ok bool
 	if r.expr != nil {
 		at.cfa, ok = e.eval(r.expr)
@@ -194,13 +204,7 @@ func (u *Unwinder) apply(s *state, at *step, r *row) *failure {
 		n.pc &^= u.o.PACMask
 		n.x[r.ra] = n.pc
 	}
-	if n.pc == 0 {
-		if fp, ok := n.reg(fpColumn); !ok || fp != 0 {
-			return fail("its return address is 0, but it is not the first frame of its thread")
-		}
-		at.end = true
-	}
-	return nil
+	return n.ends(at)
 }
 
 // recover gives the value that a register has in the caller. known is false where
@@ -292,40 +296,95 @@ func (u *Unwinder) behindCall(pc uint64) bool {
 // leaveOurs makes the state of the program that came to our code.
 func (u *Unwinder) leaveOurs(s *state, at *step, ours *Ours) *failure {
 	at.next.kind = Trampoline
-	base, ok := s.reg(uint64(ours.Base))
-	if !ok {
-		return &failure{reason: "nopal's code is where its frame is not known", passing: true}
+	if why := u.places(s, at, ours); why != nil {
+		why.passing = true
+		return why
 	}
-	at.cfa = base + uint64(ours.Off)
-	n := &at.next
-	n.sp = at.cfa
-	get := func(p Place) (uint64, bool) {
-		switch p.Kind {
-		case Register:
-			return s.reg(uint64(p.N))
-		case Stacked:
-			return u.word(at.cfa + uint64(p.Off))
-		}
-		return 0, false
-	}
-	for i, p := range ours.Saved {
-		if v, ok := get(p); ok {
-			n.set(uint64(19+i), v)
-		}
-	}
-	ret, ok := get(ours.Return)
-	if !ok {
-		return &failure{reason: "nopal's code is where the return address is not known", passing: true}
-	}
-	n.pc = ret &^ u.o.PACMask // at the exit of a function that RETAA leaves it is signed
-	at.raInRegister = true
 	if ours.Func.Kind == Nowhere {
 		return nil
 	}
-	n.set(lrColumn, ret)
-	if n.pc, ok = get(ours.Func); !ok {
-		return &failure{reason: "nopal's code is where the traced function is not known", passing: true}
+	var ok bool
+	at.next.set(lrColumn, at.next.pc)
+	if at.next.pc, ok = u.place(s, at.cfa, ours.Func); !ok {
+		return &failure{reason: "it is not known which function called nopal's code", passing: true}
 	}
-	n.exact = true
+	at.next.exact, at.end = true, false
 	return nil
+}
+
+func (u *Unwinder) place(s *state, cfa uint64, p Place) (uint64, bool) {
+	switch p.Kind {
+	case Register:
+		return s.reg(uint64(p.N))
+	case Stacked:
+		return u.word(cfa + uint64(p.Off))
+	}
+	return 0, false
+}
+
+// places makes the caller's state by what is known of an instruction.
+func (u *Unwinder) places(s *state, at *step, o *Ours) *failure {
+	base, ok := s.reg(uint64(o.Base))
+	if !ok {
+		return fail("the register that leads to its frame is not known there")
+	}
+	at.cfa = base + uint64(o.Off)
+	n := &at.next
+	n.sp = at.cfa
+	for i, p := range o.Saved {
+		if v, ok := u.place(s, at.cfa, p); ok {
+			n.set(uint64(19+i), v)
+		}
+	}
+	ret, ok := u.place(s, at.cfa, o.Return)
+	if !ok {
+		return fail("its return address is not known")
+	}
+	at.raInRegister = o.Return.Kind == Register
+	n.pc = ret &^ u.o.PACMask // signed or not
+	n.set(lrColumn, n.pc)
+	return n.ends(at)
+}
+
+// ends decides whether a return address of 0 is the end of the stack, as where a thread
+// begins (AAPCS64 6.4.6).
+func (s *state) ends(at *step) *failure {
+	if s.pc != 0 {
+		return nil
+	}
+	if fp, ok := s.reg(fpColumn); !ok || fp != 0 {
+		return fail("its return address is 0, but it is not the first frame of its thread")
+	}
+	at.end = true
+	return nil
+}
+
+// followed makes the caller's state by what the instructions of the function do, which
+// is asked where a thread stands at any instruction. done is false where that is not known.
+func (u *Unwinder) followed(s *state, at *step, o *object, r *row) (done bool, why *failure) {
+	if o == nil || !o.has(s.pc) {
+		return false, nil
+	}
+	f := o.flowAt(s.pc)
+	if f == nil {
+		return false, nil
+	}
+	known, ok := f.at(s.pc)
+	if !ok {
+		return true, fail("no way through its function is known that leads there")
+	}
+	places, ok := known.row(false)
+	if !ok {
+		return true, fail("it is not known what its function has done to the stack pointer")
+	}
+	one := *at
+	why = u.places(s, &one, &places)
+	if f.broken && why == nil {
+		other := *at
+		if u.apply(s, &other, r) != nil || one.cfa != other.cfa || one.next.pc != other.next.pc {
+			return true, fail("its instructions and its call frame information do not agree")
+		}
+	}
+	*at = one
+	return true, why
 }

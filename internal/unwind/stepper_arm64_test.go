@@ -291,8 +291,8 @@ func everyStep(t *testing.T, path string, o Options, most int, args ...string) (
 	wrong := 0
 	for ; steps < most; steps++ {
 		insn := s.insn(regs.PC)
-		const brk1 = 0xd4200020
-		if insn == brk1 {
+		const last = 0xd4200220 // brk #17
+		if insn == last {
 			return steps, unknown
 		}
 		s.step(regs.PC)

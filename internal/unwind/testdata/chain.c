@@ -165,8 +165,8 @@ NOINLINE void all(void) {
 }
 
 int main(void) {
-	asm volatile("brk #0" ::: "memory");
+	asm volatile("brk #16" ::: "memory");
 	all();
-	asm volatile("brk #1" ::: "memory");
+	asm volatile("brk #17" ::: "memory");
 	return 0;
 }

@@ -41,8 +41,8 @@ __attribute__((noinline)) long catcher(long x) {
 }
 
 int main() {
-	asm volatile("brk #0" ::: "memory");
+	asm volatile("brk #16" ::: "memory");
 	sink = catcher(0);
 	sink = catcher(1);
-	asm volatile("brk #1" ::: "memory");
+	asm volatile("brk #17" ::: "memory");
 }

@@ -1,0 +1,148 @@
+package unwind
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"nopal/internal/tracee"
+)
+
+// fileMemory is the memory that an object's segments would make, at the addresses
+// that it is linked for.
+type fileMemory struct{ progs []*elf.Prog }
+
+func (m fileMemory) ReadAt(p []byte, off int64) (int, error) {
+	for _, s := range m.progs {
+		if at := uint64(off) - s.Vaddr; s.Type == elf.PT_LOAD && uint64(off) >= s.Vaddr && at < s.Filesz {
+			return s.ReadAt(p[:min(uint64(len(p)), s.Filesz-at)], int64(at))
+		}
+	}
+	return 0, errors.New("not there")
+}
+
+// linkedObject reads an object as if it were mapped.
+func linkedObject(t *testing.T, path string) *object {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	e, err := elf.NewFile(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := New(0, fileMemory{e.Progs}, Options{})
+	for _, p := range e.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
+			m := tracee.Mapping{Start: p.Vaddr, End: p.Vaddr + p.Memsz, Offset: p.Off, Path: path}
+			base := p.Vaddr - p.Off
+			for _, q := range e.Progs {
+				if q.Type == elf.PT_LOAD && q.Off == 0 {
+					base = q.Vaddr
+				}
+			}
+			o, err := u.openObject(m, base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return o
+		}
+	}
+	t.Fatal("no code")
+	return nil
+}
+
+// Two descriptions of the same code that know nothing of each other: what the compiler
+// has written down, and what its instructions do. GCC's is meant to be true at
+// each instruction.
+func TestFlowAgreesWithCFI(t *testing.T) {
+	root := "../../build/vm/root/lib/aarch64-linux-gnu"
+	for _, path := range []string{root + "/libc.so.6", root + "/ld-linux-aarch64.so.1", root + "/libstdc++.so.6", "../../build/fixtures/unwind/chain-gcc-o2", "../../build/fixtures/unwind/chain-clang-o2"} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			o := linkedObject(t, path)
+			all, followed, differ, shown, last := 0, 0, 0, 0, uint64(0)
+			for i := 0; i < len(o.table)/8; i++ {
+				start := o.hdr + uint64(int64(int32(binary.LittleEndian.Uint32(o.table[8*i:]))))
+				e, reason := o.frameAt(start)
+				if e == nil {
+					t.Fatalf("%#x: %s", start, reason)
+				}
+				f := o.flowAt(start)
+				for pc := e.start; pc+insnSize <= e.end; pc += insnSize {
+					all++
+					r, reason := e.repairedAt(pc)
+					if r == nil {
+						t.Fatalf("%#x: %s", pc, reason)
+					}
+					if f == nil {
+						continue
+					}
+					s, ok := f.at(pc)
+					if !ok {
+						continue
+					}
+					p, ok := s.row(false)
+					if !ok {
+						continue
+					}
+					followed++
+					if what := differs(s, &p, r); what != "" {
+						differ++
+						if shown++; shown < 25 && start != last {
+							last = start
+							t.Logf("%#x (function at %#x): %s", pc, start, what)
+						}
+					}
+				}
+			}
+			t.Logf("%d instructions, %d followed, %d differ", all, followed, differ)
+		})
+	}
+}
+
+// differs says where places and a row do not mean the same.
+func differs(s *flowState, p *Ours, r *row) string {
+	base := s.reg[r.base%32]
+	if r.expr != nil || base.kind == valueFrame && base.v+r.off != 0 {
+		return "CFA"
+	}
+	want := func(n uint64) Place {
+		switch rule := r.regs[n]; rule.kind {
+		case ruleDefault, ruleSame:
+			return Place{Kind: Register, N: uint8(n)}
+		case ruleOffset:
+			return Place{Kind: Stacked, Off: rule.off}
+		case ruleRegister:
+			return Place{Kind: Register, N: uint8(rule.off)}
+		}
+		return Place{}
+	}
+	same := func(reg int64, w Place) bool {
+		switch w.Kind {
+		case Register:
+			return s.reg[w.N] == value{valueEntry, reg}
+		case Stacked:
+			for _, a := range s.slots {
+				if a.reg == reg && a.off == w.Off {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	if !same(lrColumn, want(lrColumn)) && want(lrColumn).Kind != Nowhere && p.Return.Kind != Nowhere {
+		return "return address"
+	}
+	for n := int64(19); n < 30; n++ {
+		if !same(n, want(uint64(n))) && p.Saved[n-19].Kind != Nowhere {
+			return fmt.Sprintf("x%d: %+v, not %+v", n, p.Saved[n-19], want(uint64(n)))
+		}
+	}
+	return ""
+}
