@@ -66,6 +66,7 @@ void nopal_post_patch(void), int nopal_pre_unpatch(void), void nopal_post_unpatc
 	c.Flags().StringVar(&o.Target, "target", "", "the program or library to be patched, a `file`")
 	c.Flags().StringVar(&o.Name, "name", "", "the `name` of the patch (default: that of its file)")
 	c.Flags().StringArrayVarP(&o.Functions, "function", "F", nil, "replace only the function of this `name`; may be given several times")
+	c.Flags().StringVar(&o.Source, "source", "", "the objects stand for this source `file` of the target, which several static functions or variables of one name are told apart by")
 	c.Flags().BoolVar(&o.Replace, "replace", false, "the patch supersedes all patches of its target that are applied")
 	return c
 }

@@ -17,6 +17,7 @@ type BuildOptions struct {
 	Target    string   // the file of the object to be patched
 	Objects   []string // the new code: relocatable files
 	Functions []string // what to replace; empty: all that has changed
+	Source    string   // the source file that the objects stand for, where they are not compiled from one of that name
 	Replace   bool     // the patch supersedes all others of its target
 }
 
@@ -40,6 +41,7 @@ type builder struct {
 	report  Report
 	checked map[*unit]bool // by same: whether a function is as in the target
 
+	doubts  []doubt
 	work    []*unit // live units whose references are still to be looked at
 	fixups  []fixup // references of live units
 	entries []made  // the global offset table
@@ -63,6 +65,11 @@ func Build(opts BuildOptions) (p *Patch, report *Report, err error) {
 		o, err := openObject(path)
 		if err != nil {
 			return nil, nil, err
+		}
+		for _, y := range o.symbols {
+			if opts.Source != "" && y.typ != elf.STT_FILE {
+				y.file, y.sourced = opts.Source, true
+			}
 		}
 		b.objects = append(b.objects, o)
 	}
@@ -308,6 +315,19 @@ func isConstructors(name string) bool {
 // shown is a name as it is in the source.
 func shown(name string) string { return image.Demangle(name) }
 
+// unique names a function that is replaced so that no other has the name.
+func (b *builder) unique(u *unit) string {
+	if u.fate != replaces {
+		return u.fn.name
+	}
+	for _, other := range b.functions() {
+		if other != u && other.fate == replaces && other.fn.name == u.fn.name {
+			return fmt.Sprintf("%s@%#x", u.fn.name, u.old.va)
+		}
+	}
+	return u.fn.name
+}
+
 // describe fills what the patch says of itself.
 func (b *builder) describe(p *Patch) error {
 	path, err := filepath.Abs(b.Target)
@@ -320,11 +340,11 @@ func (b *builder) describe(p *Patch) error {
 		if u.fate != replaces {
 			continue
 		}
-		f := Func{Name: u.fn.name, OldVA: u.old.va, OldSize: u.old.size, SiteVA: b.old.sites[u.old.va].Addr}
+		f := Func{Name: b.unique(u), OldVA: u.old.va, OldSize: u.old.size, SiteVA: b.old.sites[u.old.va].Addr}
 		if f.OldHash, err = b.old.hash(u.old); err != nil {
 			return fmt.Errorf("replace %s: %w", shown(f.Name), err)
 		}
-		for _, y := range b.old.pieces(f.Name) {
+		for _, y := range b.old.pieces(u.fn.name) {
 			f.Extra = append(f.Extra, [2]uint64{y.va, y.va + y.size})
 		}
 		p.funcs = append(p.funcs, f)

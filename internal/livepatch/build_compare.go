@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"slices"
 )
 
 // same reports whether a function is as the target has it: whether linking it to
@@ -24,6 +25,7 @@ type comparison struct {
 	u     *unit
 	old   []byte
 	skip  uint64           // bytes of NOPs that the new one does not have
+	table uint64           // the page of the old global offset table
 	pages map[reloc]uint64 // what ADRPs of the old one refer to
 }
 
@@ -61,6 +63,9 @@ func (b *builder) compare(u *unit) bool {
 	changed := make([]bool, len(code)) // by relocations
 	for _, r := range relocs {
 		h, known := howtos[direct(r.typ)]
+		if r.typ == elf.R_AARCH64_TLSDESC_CALL { // marks an instruction for the linker
+			h, known = howto{place: imm26}, true
+		}
 		if !known {
 			return false
 		}
@@ -74,12 +79,13 @@ func (b *builder) compare(u *unit) bool {
 		}
 	}
 	for _, r := range relocs {
-		if howtos[direct(r.typ)].value == pages && !c.page(r) {
-			return false
+		if howtos[direct(r.typ)].value == pages && !isDescriptor(r.typ) {
+			c.page(r)
 		}
 	}
 	for _, r := range relocs {
-		if !c.reference(r) {
+		to, addend, err := b.resolve(r)
+		if err != nil || !c.relaxed(r, to, addend) && !c.reference(r, to, addend) {
 			return false
 		}
 	}
@@ -90,10 +96,12 @@ func (b *builder) compare(u *unit) bool {
 // as another does on the entry's contents.
 func direct(typ elf.R_AARCH64) elf.R_AARCH64 {
 	switch typ {
-	case elf.R_AARCH64_ADR_GOT_PAGE:
+	case elf.R_AARCH64_ADR_GOT_PAGE, elf.R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21, elf.R_AARCH64_TLSDESC_ADR_PAGE21:
 		return elf.R_AARCH64_ADR_PREL_PG_HI21
-	case elf.R_AARCH64_LD64_GOT_LO12_NC:
+	case elf.R_AARCH64_LD64_GOT_LO12_NC, elf.R_AARCH64_LD64_GOTPAGE_LO15, elf.R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC, elf.R_AARCH64_TLSDESC_LD64_LO12_NC:
 		return elf.R_AARCH64_LDST64_ABS_LO12_NC
+	case elf.R_AARCH64_TLSDESC_ADD_LO12_NC:
+		return elf.R_AARCH64_ADD_ABS_LO12_NC
 	case elf.R_AARCH64_GOT_LD_PREL19:
 		return elf.R_AARCH64_LD_PREL_LO19
 	}
@@ -140,32 +148,91 @@ func completed(r reloc) reloc {
 	return r
 }
 
-// page notes what page an ADRP of the old function refers to.
-func (c *comparison) page(r reloc) bool {
+// page notes what page an ADRP of the old function refers to. Where two that are
+// the same in the new one differ, nothing is the same.
+func (c *comparison) page(r reloc) {
 	word, at, ok := c.word(r)
 	if !ok {
-		return false
+		return
 	}
 	page := at&^0xfff + referred(word, howtos[direct(r.typ)])<<12
 	if known, seen := c.pages[completed(r)]; seen && known != page {
-		return false
+		page = 1 // no page
 	}
 	c.pages[completed(r)] = page
-	return true
+	if r.sym.name == tableName {
+		c.table = page
+	}
+}
+
+// relaxed recognises instructions that linkers put in the place of others
+// because the address turned out to be near or known (aaelf64, 5.7.14, and the
+// like for thread-local variables).
+func (c *comparison) relaxed(r reloc, to ref, addend int64) bool {
+	le := binary.LittleEndian
+	off := r.off - c.u.off + c.skip
+	old, mine, at := le.Uint32(c.old[off:]), le.Uint32(c.u.sec.data[r.off:]), c.u.old.va+off
+	const registers = 0x3ff // Rn and Rd
+	var address uint64
+	switch r.typ {
+	case elf.R_AARCH64_ADR_PREL_PG_HI21, elf.R_AARCH64_ADR_GOT_PAGE:
+		return old == nop // what completes the address is one instruction now
+	case elf.R_AARCH64_ADD_ABS_LO12_NC, elf.R_AARCH64_LD64_GOT_LO12_NC:
+		switch {
+		case old&0x9f00001f == 0x10000000|mine&0x1f: // adr
+			address = at + referred(c.old[off:], howtos[elf.R_AARCH64_ADR_PREL_LO21])
+		case r.typ == elf.R_AARCH64_LD64_GOT_LO12_NC && old&0xffc00000|registers&mine == 0x91000000|registers&old: // add
+			address = c.pages[completed(r)] + uint64(old>>10&0xfff)
+		default:
+			return false
+		}
+		return c.b.sameAt(to, addend, address, 0)
+	case elf.R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21, elf.R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC:
+		return to.offsetKnown() && old == offsetPart(r.typ, to.va+uint64(addend))|mine&0x1f
+	}
+	if !isDescriptor(r.typ) || to.kind != ofThread {
+		return false
+	}
+	if to.offsetKnown() {
+		return old == offsetPart(r.typ, to.va+uint64(addend))
+	}
+	if r.typ == elf.R_AARCH64_TLSDESC_CALL {
+		return old == mine
+	}
+	h := howtos[direct(r.typ)]
+	_, _, ok := c.word(r)
+	return ok && to.slots.descriptor != 0 && addend == 0 && referred(c.old[off:], h) == truncated(h, to.slots.descriptor, at)
+}
+
+// truncated is what an immediate holds of an address.
+func truncated(h howto, s, p uint64) uint64 { return h.of(s, p) >> h.shift << h.shift }
+
+// isDescriptor reports whether a relocation is part of a call that finds a
+// thread-local variable.
+func isDescriptor(typ elf.R_AARCH64) bool {
+	return typ >= elf.R_AARCH64_TLSDESC_LD_PREL19 && typ <= elf.R_AARCH64_TLSDESC_CALL
+}
+
+// offsetPart is the instruction that a static linker makes of one that finds out
+// the offset of a thread-local variable, for x0.
+func offsetPart(typ elf.R_AARCH64, offset uint64) uint32 {
+	switch typ {
+	case elf.R_AARCH64_TLSDESC_ADR_PAGE21, elf.R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21:
+		return 0xd2a00000 | uint32(offset>>16&0xffff)<<5 // movz x0, #, lsl 16
+	case elf.R_AARCH64_TLSDESC_LD64_LO12_NC, elf.R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC:
+		return 0xf2800000 | uint32(offset&0xffff)<<5 // movk x0, #
+	}
+	return nop
 }
 
 // reference reports whether the old function refers to the same.
-func (c *comparison) reference(r reloc) bool {
+func (c *comparison) reference(r reloc, to ref, addend int64) bool {
 	word, at, ok := c.word(r)
 	if !ok {
 		return false
 	}
 	h := howtos[direct(r.typ)]
 	v := referred(word, h)
-	to, addend, err := c.b.resolve(r)
-	if err != nil {
-		return false
-	}
 	switch h.value {
 	case relative:
 		v += at
@@ -173,16 +240,19 @@ func (c *comparison) reference(r reloc) bool {
 		return true // the address is complete at another instruction
 	case low12:
 		if to.kind == ofThread {
-			return to.slots.tls == 0 && v>>h.shift == (to.va+uint64(addend))&0xfff>>h.shift
+			return to.offsetKnown() && v>>h.shift == (to.va+uint64(addend))&0xfff>>h.shift
 		}
 		page, seen := c.pages[completed(r)]
+		if r.typ == elf.R_AARCH64_LD64_GOTPAGE_LO15 {
+			page, seen = c.table, true
+		}
 		if !seen {
 			return false
 		}
 		v += page
 	case absolute:
 		if to.kind == ofThread {
-			return to.slots.tls == 0 && v == (to.va+uint64(addend))&(1<<(12+h.shift)-1)>>h.shift<<h.shift
+			return to.offsetKnown() && v == (to.va+uint64(addend))&(1<<(12+h.shift)-1)>>h.shift<<h.shift
 		}
 		if h.place != data64 {
 			return false
@@ -200,11 +270,28 @@ func (c *comparison) reference(r reloc) bool {
 // sameEntry reports whether a word of the target's global offset table holds the
 // address of something.
 func (b *builder) sameEntry(to ref, addend int64, slot uint64) bool {
-	if name, ok := b.old.slots[slot]; ok {
-		return name == to.name && addend == 0 && to.kind != inPatch
+	if to.kind != inPatch && addend == 0 && b.old.leadsTo(slot, to) {
+		return true
+	}
+	name, named := b.old.slots[slot]
+	if named {
+		return name == to.name && addend == 0 && to.kind == inPatch && slices.ContainsFunc(b.old.symbols[name], func(s *oldSymbol) bool { return b.sameAt(to, 0, s.va, 0) })
+	}
+	if to.kind == ofThread {
+		return slot == to.slots.tls && addend == 0
 	}
 	at, ok := b.old.pointer(slot)
-	return ok && to.kind == inTarget && at == to.va+uint64(addend)
+	return ok && b.sameAt(to, addend, at, 0)
+}
+
+// leadsTo reports whether a slot is for something: by its name, or by another
+// name of it.
+func (o *original) leadsTo(slot uint64, to ref) bool {
+	name, named := o.slots[slot]
+	if !named {
+		return false
+	}
+	return name == to.name || to.kind == inTarget && slices.ContainsFunc(o.symbols[name], func(s *oldSymbol) bool { return s.va == to.va })
 }
 
 // pointer gives the link-time address that a word of the target holds when it is
@@ -231,9 +318,13 @@ const maxDepth = 8
 func (b *builder) sameAt(to ref, addend int64, at uint64, depth int) bool {
 	switch to.kind {
 	case inTarget:
-		return at == to.va+uint64(addend) || to.slots.plt != 0 && at == to.slots.plt && addend == 0
+		if at == to.va+uint64(addend) {
+			return true
+		}
+		fallthrough
 	case byName:
-		return to.slots.plt != 0 && at == to.slots.plt && addend == 0
+		slot, isStub := b.old.stubs[at]
+		return isStub && addend == 0 && b.old.leadsTo(slot, to)
 	case ofThread:
 		return false
 	}

@@ -222,6 +222,9 @@ func (b *builder) fix(p *Patch) error {
 			r.Via = uint32(f.via.out)
 			r.Flags |= hasVia
 		}
+		if f.to.mayBeIndirect() && (f.via != nil || f.sec.name == ".veneer") {
+			r.Flags |= finds
+		}
 		p.relocs = append(p.relocs, r)
 	}
 	slices.SortStableFunc(p.relocs, func(a, b relocation) int { return cmp.Compare(a.Offset, b.Offset) })
@@ -241,7 +244,7 @@ func (b *builder) listSymbols(p *Patch) {
 		if u.fn == nil || !u.live {
 			continue
 		}
-		s := funcSymbol{Name: u.fn.name, span: span{u.sec.out + u.off, u.size}, New: u.fate == replaces}
+		s := funcSymbol{Name: b.unique(u), span: span{u.sec.out + u.off, u.size}, New: u.fate == replaces}
 		p.symbols = append(p.symbols, s)
 		if isCallback(s.Name) {
 			p.callbacks[s.Name] = s.Offset

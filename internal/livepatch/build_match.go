@@ -2,7 +2,9 @@ package livepatch
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,8 +22,9 @@ func (b *builder) match() error {
 			continue
 		}
 		old, err := b.old.find(u.fn, (*oldSymbol).isFunc)
-		if err != nil {
-			return fmt.Errorf("replace %s: %w", shown(u.fn.name), err)
+		var several *ambiguousError
+		if errors.As(err, &several) {
+			b.doubts = append(b.doubts, doubt{u, several})
 		}
 		if old != nil && old.typ == elf.STT_GNU_IFUNC {
 			return fmt.Errorf("replace %s: %s chooses it when it starts (ifunc): replace the functions that it chooses from", shown(u.fn.name), b.Target)
@@ -38,6 +41,43 @@ func (b *builder) match() error {
 				}
 			}
 		}
+	}
+	return b.settle()
+}
+
+// doubt is a function of which the target has several.
+type doubt struct {
+	u   *unit
+	err *ambiguousError
+}
+
+// settle finds the one that is the same among functions of one name: a change to
+// none of them is what is most likely. A decision may be what another needs.
+func (b *builder) settle() error {
+	for settled := true; settled; {
+		settled = false
+		b.doubts = slices.DeleteFunc(b.doubts, func(d doubt) bool {
+			d.u.fate = replaces
+			var same []*oldSymbol
+			for _, s := range d.err.found {
+				d.u.old = s
+				clear(b.checked)
+				if b.same(d.u) {
+					same = append(same, s)
+				}
+			}
+			clear(b.checked)
+			if len(same) != 1 {
+				d.u.old, d.u.fate = nil, along
+				return false
+			}
+			d.u.old = same[0]
+			settled = true
+			return true
+		})
+	}
+	if len(b.doubts) > 0 {
+		return fmt.Errorf("replace %s: %w", shown(b.doubts[0].u.fn.name), b.doubts[0].err)
 	}
 	return nil
 }
@@ -73,6 +113,9 @@ func (o *original) find(y *symbol, right func(*oldSymbol) bool) (*oldSymbol, err
 			}
 		}
 	}
+	if y.local() && len(same) == 0 && len(local) == 1 && y.sourced && local[0].file != "" {
+		local = nil // another file's
+	}
 	order := [][]*oldSymbol{global, same, local}
 	if y.local() {
 		order = [][]*oldSymbol{same, local, global}
@@ -89,12 +132,22 @@ func (o *original) find(y *symbol, right func(*oldSymbol) bool) (*oldSymbol, err
 	return nil, nil
 }
 
-func (o *original) ambiguous(name string, found []*oldSymbol) error {
+// ambiguousError says that the target has several things of one name.
+type ambiguousError struct {
+	target, name string
+	found        []*oldSymbol
+}
+
+func (e *ambiguousError) Error() string {
 	var where []string
-	for _, s := range found {
+	for _, s := range e.found {
 		where = append(where, fmt.Sprintf("%#x (%s)", s.va, s.file))
 	}
-	return fmt.Errorf("%s has %d of the name %s, at %s, and which is meant is not known: give the object file the name of the source file it replaces", o.im.Path, len(found), shown(name), strings.Join(where, " and "))
+	return fmt.Sprintf("%s has %d of the name %s, at %s, and which is meant is not known: --source says which source file the objects stand for", e.target, len(e.found), shown(e.name), strings.Join(where, " and "))
+}
+
+func (o *original) ambiguous(name string, found []*oldSymbol) error {
+	return &ambiguousError{o.im.Path, name, found}
 }
 
 func (s *oldSymbol) isVariable() bool {
@@ -192,7 +245,7 @@ func (b *builder) asBlock(s *section) (*block, error) {
 func (b *builder) findBlock(s *section) *block {
 	var first, other *symbol // the target's, not the target's
 	for _, y := range s.obj.symbols {
-		if y.sec != s || y.typ != elf.STT_OBJECT && y.typ != elf.STT_NOTYPE || y.name == "" || isMapping(y.name) {
+		if y.sec != s || y.typ != elf.STT_OBJECT && y.typ != elf.STT_NOTYPE || y.name == "" || isMapping(y.name) || isAnchor(y) {
 			continue
 		}
 		old, err := b.variable(y)

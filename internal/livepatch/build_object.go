@@ -80,6 +80,7 @@ type symbol struct {
 	value, size uint64
 	sec         *section // nil if it is not defined in a section of the program
 	old         *oldSymbol
+	sourced     bool // file is what the user said
 }
 
 func (s *symbol) defined() bool { return s.index != elf.SHN_UNDEF && s.index != elf.SHN_COMMON }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // ref is what a reference means.
@@ -31,6 +32,15 @@ const (
 	byName               // it is another object's, found when the patch is applied
 	ofThread             // it is a thread-local variable of the target
 )
+
+// offsetKnown reports whether a thread-local variable has a known distance from
+// the thread pointer.
+func (r ref) offsetKnown() bool {
+	return r.kind == ofThread && r.slots.tls == 0 && r.slots.descriptor == 0
+}
+
+// tableName is the symbol for the beginning of the global offset table.
+const tableName = "_GLOBAL_OFFSET_TABLE_"
 
 // fixup is a reference of something that comes along.
 type fixup struct {
@@ -80,15 +90,15 @@ func (b *builder) resolve(r reloc) (to ref, addend int64, err error) {
 	case y.sec.executable():
 		return b.code(y, r.addend)
 	}
-	if y.typ == elf.STT_SECTION && y.sec.variable() {
+	if isAnchor(y) && y.sec.variable() {
 		whole, err := b.asBlock(y.sec)
 		if err != nil {
 			return to, 0, err
 		}
 		if whole.delta != 0 {
-			return ref{kind: inTarget, name: y.sec.name, va: whole.delta, padded: true}, r.addend, nil
+			return ref{kind: inTarget, name: y.sec.name, va: whole.delta + y.value, padded: true}, r.addend, nil
 		}
-	} else if y.typ != elf.STT_SECTION {
+	} else if !isAnchor(y) {
 		old, err := b.variable(y)
 		if err != nil {
 			return to, 0, err
@@ -112,7 +122,11 @@ func (b *builder) code(y *symbol, addend int64) (ref, int64, error) {
 		return ref{}, 0, fmt.Errorf("refer to %s%+#x: it lies outside of its section", shown(y.name), addend)
 	}
 	if at == u.off && addend == 0 && u.old != nil && u.fate != piece && u.fate != along {
-		return b.oldRef(u.old), 0, nil
+		old := *u.old
+		if !isAnchor(y) { // a constructor, for one, has two names
+			old.name, old.bind = y.name, y.bind
+		}
+		return b.oldRef(&old), 0, nil
 	}
 	return ref{kind: inPatch, name: u.name(), sec: y.sec, off: at, fn: at == u.off, padded: true}, addend, nil
 }
@@ -157,7 +171,7 @@ func (b *builder) undefined(y *symbol) (ref, error) {
 		return b.oldRef(old), nil
 	case i != nil:
 		to.slots = *i
-	case y.name == "_GLOBAL_OFFSET_TABLE_":
+	case y.name == tableName:
 		return ref{kind: inPatch, name: y.name, sec: b.table}, nil
 	case y.bind == elf.STB_WEAK && b.old.im.Static:
 	case b.old.im.Static:
@@ -219,17 +233,64 @@ func distance(a, b string, limit int) int {
 // ownThread refers to a thread-local variable that an object defines, which has
 // to be the target's.
 func (b *builder) ownThread(y *symbol, addend int64) (ref, int64, error) {
-	old, err := b.old.find(y, func(s *oldSymbol) bool { return s.typ == elf.STT_TLS })
-	switch {
-	case err != nil:
-		return ref{}, 0, fmt.Errorf("refer to %s: %w", shown(y.name), err)
-	case y.typ == elf.STT_SECTION || old == nil:
+	old, err := b.threadVariable(y)
+	if err != nil {
+		return ref{}, 0, err
+	}
+	if old == nil {
+		for _, other := range y.obj.symbols { // an anchor lies where a variable does
+			if other.sec == y.sec && other.value == y.value && other != y && !isAnchor(other) && !isMapping(other.name) {
+				if old, err = b.threadVariable(other); err != nil {
+					return ref{}, 0, err
+				}
+			}
+		}
+		if isAnchor(y) && old != nil {
+			if err := b.threadBlock(y, old); err != nil {
+				return ref{}, 0, err
+			}
+		}
+	}
+	if old == nil {
 		return ref{}, 0, fmt.Errorf("refer to %s: it is a new thread-local variable: the threads that run have no place for it", shown(y.name))
-	case old.size != y.size:
-		return ref{}, 0, fmt.Errorf("refer to %s: it has %d bytes in %s and %d in %s: a patch cannot change the layout of data that is in use", shown(y.name), old.size, b.Target, y.size, y.obj.path)
 	}
 	to, err := b.oldThread(old)
 	return to, addend, err
+}
+
+func isAnchor(y *symbol) bool { return y.typ == elf.STT_SECTION || strings.HasPrefix(y.name, ".L") }
+
+// threadBlock checks that the variables around an anchor lie in the target as
+// they do here.
+func (b *builder) threadBlock(anchor *symbol, first *oldSymbol) error {
+	for _, y := range anchor.obj.symbols {
+		if y.sec != anchor.sec || y.typ != elf.STT_TLS || isAnchor(y) || isMapping(y.name) {
+			continue
+		}
+		old, err := b.threadVariable(y)
+		if err != nil {
+			return err
+		}
+		if old == nil || old.va-y.value != first.va-anchor.value {
+			return fmt.Errorf("refer to %s: the thread-local variables of %s do not lie as in %s, and code refers to several from one address: compile it with -fno-section-anchors", shown(y.name), anchor.sec, b.Target)
+		}
+	}
+	return nil
+}
+
+// threadVariable finds the target's own thread-local variable; nil if it is new.
+func (b *builder) threadVariable(y *symbol) (*oldSymbol, error) {
+	if isAnchor(y) {
+		return nil, nil
+	}
+	old, err := b.old.find(y, func(s *oldSymbol) bool { return s.typ == elf.STT_TLS })
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("refer to %s: %w", shown(y.name), err)
+	case old != nil && old.size != y.size:
+		return nil, fmt.Errorf("refer to %s: it has %d bytes in %s and %d in %s: a patch cannot change the layout of data that is in use", shown(y.name), old.size, b.Target, y.size, y.obj.path)
+	}
+	return old, nil
 }
 
 func (b *builder) oldThread(old *oldSymbol) (ref, error) {
@@ -238,11 +299,14 @@ func (b *builder) oldThread(old *oldSymbol) (ref, error) {
 		to.va = at
 		return to, nil
 	}
-	if slot := b.old.tprels[old.va]; slot != 0 {
-		to.slots.tls = slot
-		return to, nil
+	to.slots.tls, to.slots.descriptor = b.old.tprels[old.va], b.old.descriptors[old.va]
+	if to.slots.tls != 0 {
+		to.slots.descriptor = 0
 	}
-	return ref{}, fmt.Errorf("refer to %s: it is a thread-local variable whose place %s looks up at run time (compiled with -ftls-model=initial-exec it would be known)", shown(old.name), b.Target)
+	if to.slots == (imported{}) {
+		return ref{}, fmt.Errorf("refer to %s: %s has no way of its own to find this thread-local variable, by which the patch could", shown(old.name), b.Target)
+	}
+	return to, nil
 }
 
 // collect finds everything that comes along: what the new functions refer to,
@@ -414,7 +478,7 @@ func (b *builder) refer(sec *section, r reloc, to ref, addend int64) error {
 	case elf.R_AARCH64_TLSIE_LD_GOTTPREL_PREL19:
 		f = b.throughTable(f, elf.R_AARCH64_LD_PREL_LO19, true)
 	case elf.R_AARCH64_TLSDESC_ADR_PAGE21, elf.R_AARCH64_TLSDESC_LD64_LO12_NC, elf.R_AARCH64_TLSDESC_ADD_LO12_NC, elf.R_AARCH64_TLSDESC_CALL:
-		return b.relaxDescriptor(f)
+		return b.describeThread(f)
 	case elf.R_AARCH64_CALL26, elf.R_AARCH64_JUMP26:
 		if to.kind != inPatch {
 			f.via = b.veneer(to)
@@ -424,10 +488,13 @@ func (b *builder) refer(sec *section, r reloc, to ref, addend int64) error {
 			f.to = b.veneerRef(to)
 		}
 	default:
+		if isDescriptor(r.typ) {
+			return fmt.Errorf("refer to %s: relocation %v is not supported", shown(to.name), r.typ)
+		}
 		if _, known := howtos[r.typ]; !known {
 			return fmt.Errorf("refer to %s: relocation %v is not supported", shown(to.name), r.typ)
 		}
-		if to.kind == ofThread != isThreadOffset(r.typ) {
+		if to.kind == ofThread && to.slots.descriptor != 0 || to.kind == ofThread != isThreadOffset(r.typ) {
 			return fmt.Errorf("refer to %s: relocation %v does not fit it", shown(to.name), r.typ)
 		}
 		if to.kind == byName && to.weak && howtos[r.typ].value != absolute {
@@ -452,34 +519,6 @@ func (b *builder) pointer(to ref) ref {
 	return to
 }
 
-// veneer gives code that branches somewhere. x16 is for that (AAPCS64, 6.1.1).
-func (b *builder) veneer(to ref) *section {
-	for _, v := range b.veneers {
-		if v.to == to {
-			return v.sec
-		}
-	}
-	far := to.padded || to.kind != inTarget
-	v := made{to: to, sec: newSection(".veneer", elf.SHF_EXECINSTR, 16)}
-	f := fixup{sec: v.sec, typ: elf.R_AARCH64_JUMP26, to: to}
-	binary.LittleEndian.PutUint32(v.sec.data, 0x14000000) // b
-	if far {
-		binary.LittleEndian.PutUint32(v.sec.data, 0x58000050)     // ldr x16, .+8
-		binary.LittleEndian.PutUint32(v.sec.data[4:], 0xd61f0200) // br x16
-		f.off, f.typ = 8, elf.R_AARCH64_ABS64
-	}
-	b.fixups = append(b.fixups, f)
-	b.veneers = append(b.veneers, v)
-	return v.sec
-}
-
-// newSection makes a section of our own.
-func newSection(name string, flags elf.SectionFlag, size uint64) *section {
-	s := &section{obj: &objectFile{path: "patch"}, name: name, flags: flags | elf.SHF_ALLOC, align: 8, size: size, data: make([]byte, size)}
-	s.units = []*unit{{sec: s, size: size, live: true}}
-	return s
-}
-
 func (b *builder) veneerRef(to ref) ref {
 	return ref{kind: inPatch, name: to.name, sec: b.veneer(to), fn: true, padded: true}
 }
@@ -500,30 +539,36 @@ func (b *builder) throughTable(f fixup, typ elf.R_AARCH64, tls bool) fixup {
 	return fixup{sec: f.sec, off: f.off, typ: typ, to: ref{kind: inPatch, name: to.name, sec: b.entries[at].sec}}
 }
 
-// relaxDescriptor makes of a call that finds a thread-local variable what gives
-// its known offset in x0, as static linkers do. The four instructions are:
+// describeThread makes a call that finds a thread-local variable go through the
+// descriptor that the target has for it, or gives its offset where that is known,
+// as static linkers do. The four instructions are:
 //
 //	adrp x0, descriptor            movz x0, #offset, lsl 16    adrp x0, entry
 //	ldr  x1, [x0, descriptor]  ->  movk x0, #offset        or  ldr  x0, [x0, entry]
 //	add  x0, x0, descriptor        nop                         nop
 //	blr  x1                        nop                         nop
-func (b *builder) relaxDescriptor(f fixup) error {
-	if f.to.kind != ofThread {
-		return fmt.Errorf("refer to %s: it is not a thread-local variable of %s", shown(f.to.name), b.Target)
-	}
-	known := f.to.slots.tls == 0
+func (b *builder) describeThread(f fixup) error {
+	to := f.to
 	switch {
-	case f.typ == elf.R_AARCH64_TLSDESC_ADR_PAGE21 && known:
-		f.insn, f.typ = 0xd2a00000, elf.R_AARCH64_TLSLE_MOVW_TPREL_G1
-	case f.typ == elf.R_AARCH64_TLSDESC_LD64_LO12_NC && known:
-		f.insn, f.typ = 0xf2800000, elf.R_AARCH64_TLSLE_MOVW_TPREL_G0_NC
+	case to.kind != ofThread:
+		return fmt.Errorf("refer to %s: it is not a thread-local variable of %s", shown(to.name), b.Target)
+	case to.offsetKnown():
+		f.insn = offsetPart(f.typ, to.va+uint64(f.addend))
+		f.typ = elf.R_AARCH64_NONE
+	case to.slots.descriptor != 0 && f.addend != 0:
+		return fmt.Errorf("refer to %s%+d: only the beginning of a thread-local variable can be found in %s", shown(to.name), f.addend, b.Target)
+	case to.slots.descriptor != 0:
+		if f.typ == elf.R_AARCH64_TLSDESC_CALL {
+			return nil
+		}
+		f.typ, f.to = direct(f.typ), ref{kind: inTarget, name: to.name, va: to.slots.descriptor, padded: true}
 	case f.typ == elf.R_AARCH64_TLSDESC_ADR_PAGE21:
 		f = b.throughTable(f, elf.R_AARCH64_ADR_PREL_PG_HI21, true)
 	case f.typ == elf.R_AARCH64_TLSDESC_LD64_LO12_NC:
 		f = b.throughTable(f, elf.R_AARCH64_LDST64_ABS_LO12_NC, true)
-		f.insn = 0xf9400000
+		f.insn = 0xf9400000 // ldr x0, [x0]
 	default:
-		f.insn, f.typ = 0xd503201f, elf.R_AARCH64_NONE
+		f.insn, f.typ = nop, elf.R_AARCH64_NONE
 	}
 	b.fixups = append(b.fixups, f)
 	return nil

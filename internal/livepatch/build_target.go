@@ -15,21 +15,21 @@ import (
 
 // original is the file of the object that is to be patched.
 type original struct {
-	im       *image.Image
-	file     *os.File
-	soname   string
-	symbols  map[string][]*oldSymbol // defined ones, by name
-	stems    map[string][]*oldSymbol // local ones, by the name without the number that the compiler appends
-	sites    map[uint64]image.Site   // by the function's entry
-	reasons  map[uint64]string       // why a function has no site
-	imports  map[string]*imported
-	slots    map[uint64]string // GOT slots of imports and of what may be interposed: the name
-	stubs    map[uint64]uint64 // PLT stubs: the slot they load
-	addends  map[uint64]uint64 // words that the dynamic linker relocates by the bias alone
-	indirect map[uint64]uint64 // slots by the ifunc resolver
-	tls      *elf.ProgHeader
-	tprels   map[uint64]uint64 // GOT slots with offsets from the thread pointer, by offset in the TLS segment
-	dynamic  bool
+	im          *image.Image
+	file        *os.File
+	soname      string
+	symbols     map[string][]*oldSymbol // defined ones, by name
+	stems       map[string][]*oldSymbol // local ones, by the name without the number that the compiler appends
+	sites       map[uint64]image.Site   // by the function's entry
+	reasons     map[uint64]string       // why a function has no site
+	imports     map[string]*imported
+	slots       map[uint64]string // GOT slots of imports and of what may be interposed: the name
+	stubs       map[uint64]uint64 // PLT stubs: the slot they load
+	addends     map[uint64]uint64 // words that the dynamic linker relocates by the bias alone
+	indirect    map[uint64]uint64 // slots by the ifunc resolver
+	tls         *elf.ProgHeader
+	tprels      map[uint64]uint64 // GOT slots with offsets from the thread pointer, by offset in the TLS segment
+	descriptors map[uint64]uint64 // of thread-local variables, by offset in the TLS segment
 }
 
 // oldSymbol is a function or variable of the target.
@@ -49,6 +49,9 @@ type imported struct {
 	call uint64 // slot that its PLT loads
 	plt  uint64 // the stub
 	tls  uint64 // slot with the offset from the thread pointer
+	// descriptor is a descriptor of a thread-local variable: the address of a
+	// function that finds it, and a word for that.
+	descriptor uint64
 }
 
 func openOriginal(path string) (o *original, err error) {
@@ -70,7 +73,7 @@ func openOriginal(path string) (o *original, err error) {
 		symbols: make(map[string][]*oldSymbol), stems: make(map[string][]*oldSymbol),
 		sites: make(map[uint64]image.Site), reasons: make(map[uint64]string),
 		imports: make(map[string]*imported), slots: make(map[uint64]string), stubs: make(map[uint64]uint64),
-		addends: make(map[uint64]uint64), indirect: make(map[uint64]uint64), tprels: make(map[uint64]uint64),
+		addends: make(map[uint64]uint64), indirect: make(map[uint64]uint64), tprels: make(map[uint64]uint64), descriptors: make(map[uint64]uint64),
 	}
 	if im.BuildID == "" {
 		return nil, fmt.Errorf("open target %s: it has no build-id, so that a patch for it could not be told from one for another: link it with -Wl,--build-id", path)
@@ -114,7 +117,6 @@ func (o *original) read(f *elf.File) error {
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return fmt.Errorf("read dynamic symbols: %w", err)
 	}
-	o.dynamic = o.im.Dynamic != 0 && !o.im.Static
 	file := ""
 	for _, s := range symbols {
 		if elf.ST_TYPE(s.Info) == elf.STT_FILE {
@@ -235,6 +237,12 @@ func (o *original) readRelocations(f *elf.File, dynamic []elf.Symbol) error {
 					o.tprels[addend] = at
 				} else if y.Section != elf.SHN_UNDEF {
 					o.tprels[y.Value+addend] = at
+				}
+			case elf.R_AARCH64_TLSDESC:
+				if y.Name == "" {
+					o.descriptors[addend] = at
+				} else if y.Section != elf.SHN_UNDEF {
+					o.descriptors[y.Value+addend] = at
 				}
 			case elf.R_AARCH64_RELATIVE:
 				o.addends[at] = addend

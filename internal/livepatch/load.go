@@ -290,8 +290,11 @@ func (l *loading) chosen(t target, n named) (uint64, error) {
 	if t.Stub != 0 {
 		return l.target.Bias + t.Stub, nil
 	}
-	return 0, fmt.Errorf("refer to %s: it is an indirect function (ifunc) of %s, and neither that nor %s has a known choice", shown(t.Name), n.in.Image.Path, l.target.Image.Path)
+	return n.in.Bias + n.va, fmt.Errorf("refer to %s: %w of %s, and neither that nor %s has a known choice", shown(t.Name), errIndirect, n.in.Image.Path, l.target.Image.Path)
 }
+
+// errIndirect comes with the address of a resolver.
+var errIndirect = errors.New("it is an indirect function (ifunc)")
 
 // relocate resolves one reference.
 func (l *loading) relocate(im *Image, r relocation) error {
@@ -309,7 +312,11 @@ func (l *loading) relocate(im *Image, r relocation) error {
 	var err error
 	if isBranch && t.Stub != 0 {
 		to = l.target.Bias + t.Stub
-	} else if to, err = l.address(t); err != nil {
+	} else if to, err = l.address(t); errors.Is(err, errIndirect) && r.Flags&finds != 0 {
+		if isBranch {
+			to, r.Addend = l.base+uint64(r.Via)+finderAt, 0
+		}
+	} else if err != nil {
 		return err
 	}
 	if isBranch && to == 0 && t.Weak { // it is not there, so nobody gets here: go on behind it

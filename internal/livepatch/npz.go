@@ -95,10 +95,24 @@ type relocation struct {
 	Addend int64
 }
 
-// hasVia says that Via of a relocation is one.
-const hasVia = 1
+// Flags of relocations.
+const (
+	hasVia = 1 << iota // Via is one
+	// finds: where it turns out to refer to an indirect function whose choice is not
+	// known, a branch is to go to the finder behind Via, and what Via loads is to be
+	// the resolver.
+	finds
+)
 
 const relocationSize = 24
+
+// viaSize is what of the code at Via can be branched to.
+func (r relocation) viaSize() uint64 {
+	if r.Flags&finds != 0 {
+		return finderAt + uint64(len(finder)*4)
+	}
+	return 8
+}
 
 // header is the beginning of the file. Behind it are the description, in JSON,
 // the relocations, the contents of the segments, and a CRC-32C of all.
@@ -365,13 +379,13 @@ func (p *Patch) checkRelocations() error {
 	for _, r := range p.relocs {
 		h, known := howtos[elf.R_AARCH64(r.Type)]
 		switch {
-		case !known || r.Flags&^hasVia != 0:
+		case !known || r.Flags&^(hasVia|finds) != 0:
 			return fmt.Errorf("its relocation at %#x is of no known type", r.Offset)
 		case uint64(len(p.at(uint64(r.Offset)))) < h.size():
 			return fmt.Errorf("its relocation at %#x is out of place", r.Offset)
 		case r.Target >= uint32(len(p.targets)):
 			return fmt.Errorf("its relocation at %#x refers to nothing", r.Offset)
-		case r.Flags&hasVia != 0 && (r.Via%4 != 0 || !p.inside(span{uint64(r.Via), 8}, ProtExec)):
+		case r.Flags&hasVia != 0 && (r.Via%4 != 0 || !p.inside(span{uint64(r.Via), r.viaSize()}, ProtExec)):
 			return fmt.Errorf("its relocation at %#x goes by a place that is no code", r.Offset)
 		}
 	}
