@@ -68,6 +68,17 @@ program itself, so what is left out costs little and takes no space.
 --profile keeps calls, times and a histogram for each function in the program's memory instead of writing events: the
 cheapest mode, for days. nopal report shows it; nopal live shows it while it runs.
 
+-A records arguments and, with --graph, -R results: -A 'open@arg1/s,arg2/x32' -R 'open@ret/i32'. arg1 to arg8 are integers and pointers,
+fparg1 to fparg8 floating-point numbers, as they are passed; from arg9 on they are taken from the stack. The format is i, u or x
+with 8, 16, 32 or 64 bits, f32, f64, c for a character, p for a pointer, s for a string (s[200]: up to 200 bytes). Debug
+information tells names, types and places: with it -A 'open' is enough, and -a takes the arguments and results of all functions that
+it knows. What a pointer leads to is read without harm if it leads nowhere, by a system call; where the program filters these, only
+what is on the thread's own stack is read.
+
+A condition behind a pattern of -F chooses calls: -F 'write@arg1==2 && arg3>4096', and with --graph also by the result:
+-F 'open@ret<0' records the calls that failed, each with its entry, but not what they called. There are == != < <= > >= && || ! ( )
+and & for bits; values are signed numbers of 64 bits unless debug information or a format (arg1/u32) says otherwise.
+
 -T makes something happen when a function is called: traceon and traceoff switch the recording of all threads,
 stacktrace records who called, snapshot writes what the recording holds to a file of its own, dump writes out the
 buffer, stop ends the recording. With a count it happens that many times: -T 'handle_error:snapshot:3'.
@@ -85,6 +96,9 @@ filter that leaves out the busiest functions, helps.`,
   nopal record -F 'libsqlite3*:*' --stack -- ./app
   nopal record --graph -t 1ms -- ./server
   nopal record --graph -F handle_request -D 4 -- ./server
+  nopal record --graph -a -- ./server
+  nopal record -A 'parse_line@arg1/s,arg2/i32' -F 'parse_*' -- ./server
+  nopal record --graph -F 'db_open@ret/i32<0' -- ./server
   nopal record --graph --overwrite -T 'abort_transaction:snapshot' -- ./server
   sudo nopal record -p $(pidof server) --duration 10s -o /tmp/server.data`,
 		Args: cobra.ArbitraryArgs,
