@@ -3,6 +3,7 @@ package args
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"nopal/internal/ftrace"
@@ -21,7 +22,7 @@ type Set struct {
 // request is one -A or -R: functions, and what is taken there.
 type request struct {
 	functions *ftrace.Filter
-	specs     []spec
+	specs     []spec // empty: what DWARF says
 	what      string
 	text      string
 }
@@ -33,7 +34,7 @@ type restriction struct {
 }
 
 // Parse reads lists of arguments (`glob@arg1/i32,arg2/s`) and of results (`glob@ret/i32`), each of which may hold several, with
-// semicolons between. auto takes arguments and results from DWARF where there is none by hand.
+// semicolons between; a glob alone takes all that DWARF tells about. auto takes arguments and results from DWARF where there is none by hand.
 func Parse(entries, exits []string, auto bool) (*Set, error) {
 	s := &Set{auto: auto}
 	var err error
@@ -67,16 +68,11 @@ func parseRequest(what, text string, exit bool) (request, error) {
 	text = strings.TrimSpace(text)
 	glob, _, found := Split(text)
 	r := request{what: what, text: text}
-	if !found {
-		example := glob + "@arg1/i32,arg2/s"
-		if exit {
-			example = glob + "@ret/i32"
-		}
-		return r, &SyntaxError{what, text, len(text), "what to record is missing: write " + example}
-	}
 	var err error
-	if r.specs, err = readSpecs(what, text, len(glob)+1, exit); err != nil {
-		return r, err
+	if found {
+		if r.specs, err = readSpecs(what, text, len(glob)+1, exit); err != nil {
+			return r, err
+		}
 	}
 	r.functions, err = functions(what, glob)
 	return r, err
@@ -173,8 +169,8 @@ func (s *Set) For(raw, demangled, object string, sig func() (*image.Signature, e
 		return nil, nil
 	}
 	f := forOne{name: raw, ask: sig}
-	entries, byHand := f.requested(s.entries, raw, demangled, object)
-	exits, exitsByHand := f.requested(s.exits, raw, demangled, object)
+	entries, byHand := f.requested(s.entries, false, raw, demangled, object)
+	exits, exitsByHand := f.requested(s.exits, true, raw, demangled, object)
 	if f.err != nil {
 		return nil, f.err
 	}
@@ -248,8 +244,21 @@ func (f *forOne) auto() (entries, exits []field) {
 	return nil, nil
 }
 
+// all are the fields of all parameters, or of the result.
+func (f *forOne) all(exit bool) ([]field, error) {
+	sig := f.signature()
+	if sig == nil {
+		return nil, fmt.Errorf("%w: say what to record, as %s@arg1/i32", f.sigErr, f.name)
+	}
+	entries, exits := fromSignature(sig)
+	if exit {
+		return exits, nil
+	}
+	return entries, nil
+}
+
 // requested are the fields that requests ask for at the function; found says that there is a request at all.
-func (f *forOne) requested(requests []request, raw, demangled, object string) (fields []field, found bool) {
+func (f *forOne) requested(requests []request, exit bool, raw, demangled, object string) (fields []field, found bool) {
 	have := map[spec]bool{}
 	for i := range requests {
 		r := &requests[i]
@@ -257,6 +266,17 @@ func (f *forOne) requested(requests []request, raw, demangled, object string) (f
 			continue
 		}
 		found = true
+		if len(r.specs) == 0 {
+			list, err := f.all(exit)
+			if err != nil {
+				f.err = errors.Join(f.err, fmt.Errorf("%s %q at %s: %w", r.what, r.text, f.name, err))
+			}
+			for _, one := range list {
+				if !slices.ContainsFunc(fields, func(have field) bool { return have.name == one.name }) {
+					fields = append(fields, one)
+				}
+			}
+		}
 		for _, s := range r.specs {
 			one, err := f.field(&s)
 			if err != nil {
@@ -291,15 +311,9 @@ func (f *forOne) field(s *spec) (field, error) {
 		}
 		return s.fieldAt(operandOf(place.Pieces[0])), nil
 	}
-	entries, exits := fromSignature(f.sig)
-	if s.from == fromRet || s.from == fromFPRet {
-		entries = exits
-	}
-	for _, one := range entries {
-		if one.name == param.Name || param == f.sig.Result {
-			one.name = s.name
-			return one, nil
-		}
+	if one, ok := paramField(param, param == f.sig.Result); ok {
+		one.name = s.name
+		return one, nil
 	}
 	if s.from == fromName {
 		return field{}, fmt.Errorf("%s: how it is passed is not known", s.name)

@@ -132,7 +132,6 @@ func TestNamesInSpecs(t *testing.T) {
 
 func TestBadSets(t *testing.T) {
 	for text, says := range map[string]string{
-		"write":          "what to record is missing",
 		"@arg1":          "no function name",
 		"!write@arg1":    "leaves functions out",
 		":f@arg1":        "before the colon",
@@ -143,5 +142,24 @@ func TestBadSets(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "-F") {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+func TestWithoutSpecs(t *testing.T) {
+	s := mustParse(t, []string{"f"}, []string{"f*"})
+	w := mustFor(t, s, "f", "", signature)
+	if w == nil || w.EntryLayout == nil || w.EntryLayout.Fields[0].Name != "fd" || w.ExitLayout == nil || w.ExitLayout.Fields[0].Name != "ret" {
+		t.Fatalf("%+v", w)
+	}
+	_, err := s.For("f", "f", "", func() (*image.Signature, error) { return nil, image.ErrNoDWARF })
+	if err == nil || !strings.Contains(err.Error(), "f@arg1") {
+		t.Errorf("without DWARF: %v", err)
+	}
+}
+
+func TestFloatResult(t *testing.T) {
+	s := mustParse(t, nil, []string{"f@fpret/f32"})
+	if w := mustFor(t, s, "f", "", nil); w == nil || w.ExitLayout.Fields[0].Name != "ret" || w.Exit.Fields[0].Parts[0].From.Base.Kind != probe.RegV {
+		t.Errorf("%+v", w)
 	}
 }

@@ -136,7 +136,7 @@ func nameOf(word string) (spec, bool) {
 		s.from, s.name = fromRet, "ret"
 		return s, true
 	case "fpret":
-		s.from = fromFPRet
+		s.from, s.name = fromFPRet, "ret" // a reader knows the result by this name
 		return s, true
 	}
 	for prefix, from := range map[string]source{"arg": fromArg, "fparg": fromFPArg} {
