@@ -32,6 +32,7 @@ const (
 	valueTruncated            // there is more than data
 	valueFault                // addr could not be read
 	valueUnread               // nopal may not read there
+	valueUnknown              // not even the address is known
 	valueDamaged              // the record ends before it
 )
 

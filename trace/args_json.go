@@ -14,7 +14,7 @@ func (v *Value) AppendJSON(b []byte) []byte {
 		return append(appendHex(append(b, `{"fault":"`...), v.addr), `"}`...)
 	case valueUnread:
 		return append(appendHex(append(b, `{"unread":"`...), v.addr), `"}`...)
-	case valueDamaged:
+	case valueUnknown, valueDamaged:
 		return append(b, "null"...)
 	}
 	r := newRenderer(b, v)

@@ -20,7 +20,7 @@ func (v *Value) AppendText(b []byte) []byte {
 		return append(appendHex(append(b, "<fault "...), v.addr), '>')
 	case valueUnread:
 		return appendPointer(b, v.addr)
-	case valueDamaged:
+	case valueUnknown, valueDamaged:
 		return append(b, '?')
 	}
 	r := newRenderer(b, v)

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // attached holds the records of a stream that belong to events which have not
@@ -106,6 +107,9 @@ func (a *attached) clear() { a.list, a.buf = a.list[:0], a.buf[:0] }
 // side takes in a record that is no event, of the probe with this number. It
 // reports whether it is to be delivered even so.
 func (c *Cursor) side(number uint32, w uint64) bool {
+	if number >= InjectedNumber {
+		c.Injections++
+	}
 	if c.attached == nil {
 		return false
 	}
@@ -324,6 +328,8 @@ func (v *Value) decode(b []byte) []byte {
 		switch {
 		case h&memFault != 0, h&memUnread != 0 && v.addr == 0:
 			v.state = valueFault // nothing is at 0, looked at or not
+		case h&memUnread != 0 && v.addr == math.MaxUint64:
+			v.state = valueUnknown
 		case h&memUnread != 0:
 			v.state = valueUnread
 		case h&memTruncated != 0:

@@ -14,6 +14,9 @@ type Cursor struct {
 	SP    uint32
 	Ticks uint64
 
+	// Injections is the number of injections so far, which are no events.
+	Injections uint64
+
 	words  []byte
 	off    int // of the next word
 	high   uint64

@@ -136,6 +136,23 @@ func TestProbeRecords(t *testing.T) {
 	}
 }
 
+// TestMemoryFields: what the header of a memory field says.
+func TestMemoryFields(t *testing.T) {
+	for _, c := range []struct {
+		addr, header uint64
+		want         string
+	}{
+		{8, 3, `"abc"`}, {8, memTruncated | 3, `"abc"...`}, {8, memFault, "<fault 0x8>"}, {0, memFault, "NULL"}, {8, memUnread, "0x8"}, {0, memUnread, "NULL"},
+		{1<<64 - 1, memUnread, "?"}, {8, 100, "?"},
+	} {
+		v := Value{types: []ValueType{{Kind: KindCString}}, mem: true}
+		rest := v.decode(bytesOf(c.addr, c.header, 0x636261, 7))
+		if got := string(v.AppendText(nil)); got != c.want || v.state != valueDamaged && len(rest) != 8+int(8*(3-c.header&3)/3) {
+			t.Errorf("address %#x, header %#x: %s with %d bytes left, want %s", c.addr, c.header, got, len(rest), c.want)
+		}
+	}
+}
+
 // TestAttachedLost: what was recorded for a call that was lost is not shown of
 // another one.
 func TestAttachedLost(t *testing.T) {

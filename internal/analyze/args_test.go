@@ -116,7 +116,7 @@ func TestReplayArgs(t *testing.T) {
 	} {
 		got, sum := replay(t, file, o)
 		golden(t, "args.txtar", name, got)
-		if sum.Events != 13 {
+		if sum.Events != 14 {
 			t.Errorf("%s: summary %+v", name, sum)
 		}
 		for _, line := range strings.Split(strings.TrimSpace(got), "\n") {
@@ -162,7 +162,7 @@ func TestInspectProbes(t *testing.T) {
 	check(t, err)
 	var text strings.Builder
 	check(t, info.WriteText(&text))
-	if want := "\nprobes    2 for arguments, 1 for results, 1 for injections\n"; !strings.Contains(text.String(), want) {
+	if want := "\nprobes    2 for arguments, 1 for results, 1 for injections\ninjected  into 1 call\n"; !strings.Contains(text.String(), want) {
 		t.Errorf("no line %q in\n%s", want, text.String())
 	}
 	if info.Events != 13 || info.Exits != 6 {

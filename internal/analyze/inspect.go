@@ -21,8 +21,11 @@ type Info struct {
 	Exits  uint64
 	Lost   uint64
 	Probes ProbeInfo
-	First  int64 // CLOCK_MONOTONIC of the first event, ns
-	Last   int64
+
+	Injections uint64 // calls to which something was done
+
+	First int64 // CLOCK_MONOTONIC of the first event, ns
+	Last  int64
 
 	Objects   []*ObjectInfo
 	Processes []*ProcessInfo
@@ -262,6 +265,7 @@ func (in *inspector) chunk(c *trace.Chunk) error {
 		in.last = max(in.last, cur.Ticks)
 	}
 	in.info.Events += n
+	in.info.Injections += cur.Injections
 	in.process(c.Proc).Events += n
 	if t := in.thread(c.Proc, c.TID); t != nil {
 		t.Events += n

@@ -58,6 +58,13 @@ func (in *Info) writeHead(b *strings.Builder) {
 	if p := in.Probes; p != (ProbeInfo{}) {
 		line("probes", "%d for arguments, %d for results, %d for injections", p.Entries, p.Exits, p.Injections)
 	}
+	switch in.Injections {
+	case 0:
+	case 1:
+		line("injected", "into 1 call")
+	default:
+		line("injected", "into %d calls", in.Injections)
+	}
 	line("lost", "%d", in.Lost)
 	state := "complete"
 	switch {

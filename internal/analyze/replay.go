@@ -40,8 +40,8 @@ type Options struct {
 
 // Summary is what Replay has seen, whether it was written or not.
 type Summary struct {
-	Events    uint64 // entries, and exits that were recorded
-	Shown     uint64 // entries and exits that were written
+	Events    uint64 // entries, exits that were recorded, and injections
+	Shown     uint64 // entries, exits and injections that were written
 	Lost      uint64
 	Truncated bool // the recording lacks its end
 	Recording *trace.Recording
@@ -153,7 +153,7 @@ func (p *player) event(ev *trace.Event) {
 	case ev.Joined:
 		p.sum.Events += 2
 		p.sum.Shown++
-	case ev.Kind == trace.Entry, ev.Kind == trace.FuncExit && !ev.Inferred:
+	case ev.Kind == trace.Entry, ev.Kind == trace.Injection, ev.Kind == trace.FuncExit && !ev.Inferred:
 		p.sum.Events++
 	}
 	if p.pick != nil {
@@ -176,6 +176,7 @@ func (p *player) write(ev *trace.Event) {
 	case trace.MarkText:
 		p.buf = p.view.mark(p.buf, ev)
 	case trace.Injection:
+		p.sum.Shown++
 		p.buf = p.view.inject(p.buf, p.names.site(ev.Site), ev)
 	}
 }

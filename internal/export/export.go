@@ -41,7 +41,7 @@ type Options struct {
 
 // Summary is what was read and written.
 type Summary struct {
-	Events    uint64 // entries and exits, or calls, that were read
+	Events    uint64 // entries, exits and injections, or calls, that were read
 	Shown     uint64 // of those, what is in the output
 	Lost      uint64
 	Truncated bool // the recording lacks its end

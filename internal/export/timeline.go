@@ -133,7 +133,7 @@ func (s *spans) read(rd *trace.Reader, flush func() error) error {
 
 func (s *spans) count(ev *trace.Event) {
 	switch ev.Kind {
-	case trace.Entry, trace.FuncExit:
+	case trace.Entry, trace.FuncExit, trace.Injection:
 		s.sum.Events++
 	case trace.LostCount:
 		s.sum.Lost += ev.Count
@@ -154,6 +154,7 @@ func (s *spans) event(ev *trace.Event) {
 	case trace.MarkText:
 		s.buf = s.out.mark(s.buf, t, t.last, clean(ev.Text))
 	case trace.Injection:
+		s.sum.Shown++
 		s.buf = s.out.mark(s.buf, t, t.last, s.sites.of(ev.Site).name+": "+clean(ev.Text))
 	}
 }
