@@ -5,9 +5,9 @@ package entry
 type PatchControl struct {
 	Mode     uint64
 	Overflow uint64 // a thread found no room in Base
-	// A thread's place in a table of Mask+1 words begins at key*Factor>>Shift.
+	// A thread's place in a table of Mask+1 entries begins at key*Factor>>Shift.
 	Factor, Shift, Mask uint64
-	Threads, Base       uint64 // addresses of the tables
+	Threads, Base       uint64 // addresses of the tables, with entries of two words and of one
 }
 
 // SizeofPatchControl is the size of a PatchControl.

@@ -11,7 +11,8 @@
 // with open addressing:
 //
 //   - Threads has those that nopal has met, with their way. Only nopal writes it, a
-//     thread's word only while that thread is stopped and outside of this code.
+//     thread's words only while that thread is stopped and outside of this code; but
+//     for a thread that goes over by itself, see below.
 //   - Base has those that came by while threads were being gathered and that nopal had
 //     not met. Only threads write it, each its own word; nopal empties it when it has
 //     met all.
@@ -21,6 +22,14 @@
 // is being removed) and notes itself in Base. After that one that is in Base goes on
 // so, and one that is not was born after all redirects were in place and after all
 // others had been gathered: it takes the other way from its first call on.
+//
+// A thread that nopal has found in functions being replaced, and whose stack is known to
+// its end, has a second word there: sp as it was when the outermost of these was called.
+// When it calls again with the same sp, that frame is gone, as what it calls now will be
+// written over it, and so are all those within it: the thread goes over. Deeper
+// calls are made from within. A call from further out makes the word useless, since one
+// with the noted sp might come from within that. (A tail call from the frame itself comes
+// with the same sp, too; nopal does not note functions that make such.)
 //
 // Mode is read before Threads. A thread that reads "gathering" and is then met by nopal
 // finds itself in Threads or, having looked already, goes the way of the base, which is
@@ -64,19 +73,46 @@ decide:
 // Ends at an empty word: nopal fills at most half of the table.
 search:
 	AND  R12, R13, R13
-	MOVD (R11)(R13<<3), R10
-	CBZ  R10, absent
-	EOR  R14, R10, R9
-	LSR  $3, R9, R10
-	CBZ  R10, found
+	ADD  R13<<4, R11, R10
+	MOVD (R10), R9
+	CBZ  R9, absent
+	EOR  R14, R9, R9
+	LSR  $3, R9, R16
+	CBZ  R16, found
 	ADD  $1, R13, R13
 	B    search
 
 found:
+	TBZ  $0, R15, way                                 // PatchConverging
+	EOR  R15, R9, R16
+	TBNZ $1, R16, way                                 // has gone over
+	MOVD 8(R10), R13
+	CBZ  R13, way
+	MOVD RSP, R16
+	SUB  R13, R16, R13
+	CBZ  R13, over
+	TBNZ $63, R13, way                                // a deeper call
+	MOVD ZR, 8(R10)
+	B    way
+
+// By exclusives: nopal stops the thread to make the second word useless. The return from
+// that exception ends the exclusive access (Arm ARM B2.9.5), so STXR fails here.
+over:
+	LDXR (R10), R13
+	MOVD 8(R10), R12
+	EOR  R16, R12, R12
+	CBNZ R12, way
+	EOR  $(const_PatchOld|const_PatchNew), R13, R13
+	STXR R13, (R10), R12
+	CBNZ R12, over
+	EOR  $(const_PatchOld|const_PatchNew), R9, R9
+
+way:
 	TBNZ $1, R9, new                                  // PatchNew
 	B    old
 
 absent:
+	MOVD const_PatchStubControl(R17), R16
 	MOVD PatchControl_Factor(R16), R13
 	MUL  R14, R13, R13
 	MOVD PatchControl_Shift(R16), R9

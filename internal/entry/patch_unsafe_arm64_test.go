@@ -24,7 +24,7 @@ func TestPatchCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := regexp.MustCompile(`\b([XW]([0-8]|18|19|2[0-9]|30)|SP|[VBHSDQ][0-9]+)\b`)
+	other := regexp.MustCompile(`\b([XW]([0-8]|18|19|2[0-9]|30)|[VBHSDQ][0-9]+)\b`)
 	n := 0
 	for off := 0; off < len(b.Code); off += 4 {
 		raw := binary.LittleEndian.Uint32(b.Code[off:])
@@ -39,6 +39,9 @@ func TestPatchCode(t *testing.T) {
 		text := insn.String()
 		if other.MatchString(strings.TrimPrefix(text, insn.Op.String())) {
 			t.Errorf("%#x: %s: a register that is not free", off, text)
+		}
+		if strings.Contains(text, "SP") && insn.Op != arm64asm.MOV {
+			t.Errorf("%#x: %s: uses the stack", off, text)
 		}
 		switch insn.Op {
 		case arm64asm.ADRP, arm64asm.ADDS, arm64asm.SUBS, arm64asm.CMP, arm64asm.ANDS, arm64asm.TST, arm64asm.SVC:

@@ -88,22 +88,39 @@ func (p *Process) Fresh() ([]*Thread, error) {
 // ErrBusy says that a thread did not stop in time: it is in an uninterruptible sleep.
 var ErrBusy = errors.New("thread does not stop")
 
+// starved is how long a thread may go without a processor.
+const starved = 5 * time.Second
+
 // Hold stops one thread and returns when it stands, until Release. The thread finishes
-// nothing first: a system call that it waits in is interrupted and begun again.
+// nothing first: a system call that it waits in is interrupted and begun again. A thread
+// that could run but does not get a processor is waited for longer than patience.
 func (th *Thread) Hold(ctx context.Context, patience time.Duration) error {
 	p := th.p
 	err := ErrExited
 	if doErr := p.t.do(func() {
-		if err = errors.Join(ctx.Err(), p.usable()); err != nil {
+		if err = errors.Join(context.Cause(ctx), p.usable()); err != nil {
 			return
 		}
 		th.held = true
 		if th.state == threadRuns || th.state == threadListens {
 			_ = sys.PtraceInterrupt(th.tid) // ESRCH: it has just ended
 		}
-		end := time.Now().Add(patience)
+		begun := time.Now()
+		end := begun.Add(patience)
 		p.t.pumpUntil(th, func() bool {
-			return th.state == threadHeld || th.state == threadGone || time.Now().After(end)
+			if th.state == threadHeld || th.state == threadGone {
+				return true
+			}
+			now := time.Now()
+			if now.Before(end) {
+				return false
+			}
+			end = now.Add(patience)
+			switch taskState(p.pid, th.tid) {
+			case 'D', 'Z', 'X', 0:
+				return true
+			}
+			return now.Sub(begun) > starved || ctx.Err() != nil
 		})
 		switch {
 		case th.state == threadHeld:

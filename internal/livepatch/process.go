@@ -1,0 +1,299 @@
+package livepatch
+
+import (
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"nopal/internal/arch/arm64"
+	"nopal/internal/image"
+	"nopal/internal/sys"
+	"nopal/internal/tracee"
+	"nopal/internal/unwind"
+)
+
+var le = binary.LittleEndian
+
+// process is a process whose functions are replaced.
+type process struct {
+	pid     int
+	tracer  *tracee.Tracer
+	p       *tracee.Process
+	mem     *tracee.Memory // of the program that it runs now, whatever it executes
+	state   *state
+	objects []loadedObject
+	unwind  *unwind.Unwinder
+	stands  bool
+}
+
+// loadedObject is an object that the process has mapped.
+type loadedObject struct {
+	Mapped
+	start, end uint64 // of its text
+}
+
+// openProcess takes control of a process, which runs on.
+func openProcess(pid int) (*process, error) {
+	p := &process{pid: pid, tracer: tracee.NewTracer()}
+	var err error
+	if p.p, err = p.tracer.Seize(pid); err != nil {
+		p.tracer.Close()
+		return nil, err
+	}
+	if err := p.look(); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// look finds what is in the process.
+func (p *process) look() (err error) {
+	if p.mem, err = tracee.OpenMemory(p.pid); err != nil {
+		return err
+	}
+	if p.p.Execs() != 0 {
+		return tracee.ErrExec
+	}
+	if p.state, err = findState(p.pid, p.mem); err != nil {
+		return err
+	}
+	p.objects, err = objectsOf(p.pid)
+	return err
+}
+
+// close lets the process go.
+func (p *process) close() {
+	p.tracer.Close()
+	if p.mem != nil {
+		p.mem.Close()
+	}
+	for _, o := range p.objects {
+		o.Image.Close()
+	}
+}
+
+// objectsOf lists the objects that a process has mapped.
+func objectsOf(pid int) ([]loadedObject, error) {
+	maps, err := tracee.Maps(pid)
+	if err != nil {
+		return nil, err
+	}
+	var list []loadedObject
+	for _, m := range maps {
+		if !m.Executable() || m.Inode == 0 || !strings.HasPrefix(m.Path, "/") || strings.HasPrefix(m.Path, "/memfd:nopal") {
+			continue
+		}
+		im, err := image.Open(m.Path, image.Options{Sysroot: fmt.Sprintf("/proc/%d/root", pid)})
+		if err != nil {
+			// Deleted or replaced since it was mapped: the kernel still has it.
+			if im, err = image.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End), image.Options{}); err != nil {
+				continue
+			}
+			im.Path = strings.TrimSuffix(m.Path, " (deleted)")
+		}
+		bias, ok := biasOf(im, m)
+		if !ok {
+			im.Close()
+			continue
+		}
+		list = append(list, loadedObject{Mapped{im, bias}, m.Start, m.End})
+	}
+	return list, nil
+}
+
+// biasOf is the difference between where a mapping is and where its segment was linked.
+func biasOf(im *image.Image, m tracee.Mapping) (uint64, bool) {
+	for _, s := range im.Segments {
+		if s.Flags&elf.PF_X == 0 || m.Offset+(m.End-m.Start) <= s.Off || m.Offset >= s.Off+s.Filesz {
+			continue
+		}
+		return m.Start - (s.VA - s.Off + m.Offset), true
+	}
+	return 0, false
+}
+
+// Objects implements [World].
+func (p *process) Objects() []Mapped {
+	var list []Mapped
+	for _, o := range p.objects {
+		list = append(list, o.Mapped)
+	}
+	return list
+}
+
+// Read implements [World].
+func (p *process) Read(addr uint64, b []byte) error {
+	_, err := p.mem.ReadAt(b, int64(addr))
+	return err
+}
+
+// placeAlign is a multiple of every kernel's page size.
+const placeAlign = 64 << 10
+
+// Place implements [World].
+func (p *process) Place(size, lo, hi uint64) (uint64, error) {
+	maps, err := tracee.Maps(p.pid)
+	if err != nil {
+		return 0, err
+	}
+	return findPlace(maps, size, lo, hi)
+}
+
+func findPlace(maps []tracee.Mapping, size, lo, hi uint64) (uint64, error) {
+	const reach = arm64.BranchReach - 1<<16
+	low, high := uint64(1<<16), lo+reach
+	if hi > reach {
+		low = max(low, hi-reach)
+	}
+	size = (size + placeAlign - 1) &^ (placeAlign - 1)
+	if at, ok := tracee.FindGap(maps, size, placeAlign, low, high, lo); ok {
+		return at, nil
+	}
+	return 0, fmt.Errorf("no free memory within %d MiB of the text at %#x-%#x", arm64.BranchReach>>20, lo, hi)
+}
+
+// unwinder makes the unwinder ready for a thread that has just been stopped: what is on
+// its stack has been mapped before, and stays.
+func (p *process) unwinder() {
+	if p.unwind == nil {
+		p.unwind = unwind.New(p.pid, p.mem, unwind.Options{Sysroot: fmt.Sprintf("/proc/%d/root", p.pid)})
+		if p.state != nil {
+			for _, q := range p.state.doc.Patches {
+				p.addFrames(q)
+			}
+		}
+	}
+	_ = p.unwind.Refresh() // what it does not know it will say
+}
+
+// addFrames tells the unwinder of the code of a patch.
+func (p *process) addFrames(q *patchState) {
+	if q.Frames.Size == 0 {
+		return
+	}
+	for _, r := range q.Memory {
+		p.unwind.AddTable(q.Name, r.Addr, r.Addr+r.Size, q.Frames.Addr, q.Frames.Size)
+	}
+}
+
+// remotely stops the thread that makes system calls in the process's name: the first one,
+// whose stack holds what brings a thread back when nopal is killed meanwhile, so
+// nobody else may use that. Where it does not stop all threads do.
+func (p *process) remotely(ctx context.Context, f func() error) error {
+	const patience = 2 * time.Second
+	for _, th := range p.p.Threads() {
+		if th.Tid() != p.pid {
+			continue
+		}
+		if err := th.Hold(ctx, patience); err == nil {
+			defer th.Release()
+			return f()
+		}
+	}
+	if err := p.stand(ctx); err != nil {
+		return err
+	}
+	return errors.Join(f(), p.goOn())
+}
+
+// mapAt maps anonymous memory, or that of a file, at an address that is free.
+func (p *process) mapAt(ctx context.Context, addr, size uint64, prot, fd int) error {
+	flags := sys.MapPrivate | sys.MapFixedNoReplace | sys.MapNoReserve
+	if fd < 0 {
+		flags |= sys.MapAnonymous
+	}
+	got, err := p.p.Mmap(ctx, addr, size, prot, flags, fd, 0)
+	if err == nil && got != addr {
+		// A kernel that does not know MAP_FIXED_NOREPLACE takes the address as a hint.
+		_ = p.p.Munmap(ctx, got, size)
+		err = fmt.Errorf("map at %#x: the kernel chose %#x", addr, got)
+	}
+	return err
+}
+
+// makeState maps the state, unless the process has one.
+func (p *process) makeState(ctx context.Context) error {
+	if p.state != nil {
+		return nil
+	}
+	return p.remotely(ctx, func() error {
+		maps, err := tracee.Maps(p.pid)
+		if err != nil {
+			return err
+		}
+		addr, err := findRoom(maps, stateSize)
+		if err != nil {
+			return err
+		}
+		fd, err := p.memfd(ctx)
+		if err != nil {
+			return err
+		}
+		err = p.mapAt(ctx, addr, stateSize, sys.ProtRead|sys.ProtWrite, fd)
+		if err = errors.Join(err, p.p.CloseFD(ctx, fd)); err != nil {
+			return err
+		}
+		s := &state{mem: p.mem, addr: addr}
+		if err := s.create(); err != nil {
+			return err
+		}
+		p.state = s
+		return nil
+	})
+}
+
+// findRoom returns the address of size free bytes that are in nobody's way: in the
+// middle of the largest gap.
+func findRoom(maps []tracee.Mapping, size uint64) (uint64, error) {
+	var at, from, to uint64 = 1 << 16, 0, 0
+	for _, m := range maps {
+		if m.Start > at && m.Start-at > to-from {
+			from, to = at, m.Start
+		}
+		at = m.End
+	}
+	if to-from < size+2*placeAlign {
+		return 0, fmt.Errorf("no room for %d bytes in the address space", size)
+	}
+	return (from + (to-from)/2 - size/2) &^ (placeAlign - 1), nil
+}
+
+// memfd makes the file that the state is mapped from. A thread is held.
+func (p *process) memfd(ctx context.Context) (int, error) {
+	var th *tracee.Thread
+	var regs tracee.Regs
+	err := error(tracee.ErrNotStopped)
+	for _, th = range p.p.Threads() {
+		if regs, err = th.Regs(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	// The name goes below its stack pointer, where a signal's frame would.
+	name := (regs.SP() - 512) &^ 15
+	saved := make([]byte, 16)
+	if _, err := p.mem.ReadAt(saved, int64(name)); err != nil {
+		return 0, fmt.Errorf("read stack: %w", err)
+	}
+	if _, err := p.mem.WriteAt(append([]byte(memfdName), 0), int64(name)); err != nil {
+		return 0, fmt.Errorf("write stack: %w", err)
+	}
+	fd, err := th.Syscall(ctx, sys.NrMemfdCreate, name, sys.MemfdCloexec)
+	if _, e := p.mem.WriteAt(saved, int64(name)); e != nil && err == nil {
+		err = e
+	}
+	if err != nil {
+		return 0, fmt.Errorf("make memory for the state of patches: %w", err)
+	}
+	if _, err := th.Syscall(ctx, sys.NrFtruncate, fd, stateSize); err != nil {
+		return 0, errors.Join(fmt.Errorf("make memory for the state of patches: %w", err), p.p.CloseFD(ctx, int(fd)))
+	}
+	return int(fd), nil
+}

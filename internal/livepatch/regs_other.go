@@ -1,0 +1,11 @@
+//go:build !arm64
+
+package livepatch
+
+import (
+	"nopal/internal/tracee"
+	"nopal/internal/unwind"
+)
+
+// unwindRegs gives nothing that could be unwound: patches are for arm64.
+func unwindRegs(r *tracee.Regs) unwind.Regs { return unwind.Regs{SP: r.SP(), PC: r.PC()} }
