@@ -49,8 +49,9 @@ type rigState struct {
 
 const (
 	rigTid    = 4711
-	rigTLS    = 128 // offset of the tid
-	rigCallAt = 96  // and of the rigCall's address
+	rigProbe  = 4096 // the longest probe's code
+	rigTLS    = 128  // offset of the tid
+	rigCallAt = 96   // and of the rigCall's address
 	inAt      = 16
 	stateSize = 34*8 + 512
 	afterAt   = inAt + stateSize
@@ -88,6 +89,19 @@ func (r *rig) thunk(at uint64) []uint32 {
 	a.Ldr(8, tls, c, 8)
 	a.Raw(0xd51bd040 | uint32(tls)) // msr tpidr_el0
 	a.Str(8, c, tls, rigCallAt)
+	// What has been written is to be executed (Arm ARM B2.4.4). Cache lines have 16 bytes
+	// or more.
+	a.Ldr(8, 12, c, 0)
+	a.MovImm(13, rigProbe/16)
+	next := a.Here()
+	a.Raw(0xd50b7b2c) // dc cvau, x12
+	a.Raw(0xd5033b9f) // dsb ish
+	a.Raw(0xd50b752c) // ic ivau, x12
+	a.AddImm(12, 12, 16)
+	a.AddImm(13, 13, -1)
+	a.Cbnz(13, next)
+	a.Raw(0xd5033b9f) // dsb ish
+	a.Raw(0xd5033fdf) // isb
 	a.Ldr(8, tls, c, inAt+31*8)
 	a.MovSP(arm64.SP, tls)
 	a.Ldr(8, tls, c, inAt+32*8)
@@ -205,14 +219,14 @@ func readSelf(addr, n uint64) ([]byte, uint64) {
 	return buf, 0
 }
 
-// write puts code at an offset and makes it what the processor runs.
+// write puts code at an offset. The thunk makes it what the processor runs.
 func (r *rig) write(off uint64, code []uint32) {
+	if off == r.probes && len(code)*arm64.InsnSize > rigProbe {
+		r.t.Fatalf("code of %d instructions", len(code))
+	}
 	for i, insn := range code {
 		binary.LittleEndian.PutUint32(r.code[off+4*uint64(i):], insn)
 	}
-	// A system call synchronises this processor's fetches, as far as QEMU needs it; on
-	// hardware, fresh memory that was never executed.
-	_ = syscall.Mprotect(r.code, syscall.PROT_READ|syscall.PROT_WRITE|syscall.PROT_EXEC)
 }
 
 func (r *rig) shared() Shared {
