@@ -1,8 +1,11 @@
 package image
 
 import (
+	"bytes"
+	"debug/elf"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -232,4 +235,52 @@ int main(void) { return 0; }
 		"first":  "first(int4 x1, float8 v0, char1 x2, bool1 ?, struct16 ?) int4 x0",
 		"second": "second(struct24 *x0, int4 x1, int4 x3, struct24 *x4) int4 x0",
 	})
+}
+
+// TestSplitDWARF says why there is nothing.
+func TestSplitDWARF(t *testing.T) {
+	im := open(t, compile(t, "int main(int c, char **v) { return c; }\n", gcc, "-gsplit-dwarf"))
+	if _, err := im.Signature(im.Sites()[0]); !errors.Is(err, ErrNoDWARF) || !strings.Contains(err.Error(), ".dwo") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestMalformedDWARF changes bytes of the debug sections. What comes of it does
+// not matter, if it comes soon.
+func TestMalformedDWARF(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, flags := range [][]string{{gcc, "signatures.c", "-O2"}, {clang, "signatures.c", "-O2", "-gdwarf-5"}} {
+		path := build(t, flags[0], flags[1], append(flags[2:], "-g", "-w", "-fpatchable-function-entry=2")...)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := elf.NewFile(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		good, bad := 0, 0
+		for range 300 {
+			broken := bytes.Clone(data)
+			for _, name := range []string{".debug_info", ".debug_abbrev", ".debug_loc", ".debug_loclists", ".debug_rnglists", ".debug_addr"} {
+				if s := f.Section(name); s != nil && random.IntN(2) == 0 {
+					for range 1 + random.IntN(4) {
+						broken[s.Offset+random.Uint64N(s.FileSize)] = byte(random.Uint32())
+					}
+				}
+			}
+			im, err := New(bytes.NewReader(broken), "broken", Options{DebugDirs: []string{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, site := range im.Sites() {
+				if _, err := im.Signature(site); err != nil {
+					bad++
+				} else {
+					good++
+				}
+			}
+		}
+		t.Logf("%d signatures, %d errors", good, bad)
+	}
 }

@@ -41,6 +41,11 @@ type dwarfFunc struct {
 	die       dwarf.Offset
 }
 
+// attrGNUDwoName is what DW_AT_dwo_name was before DWARF 5.
+const attrGNUDwoName = dwarf.Attr(0x2130)
+
+var errSplit = fmt.Errorf("%w: it is in .dwo files (-gsplit-dwarf), which are not read", ErrNoDWARF)
+
 // maxUnits and maxUnitRanges are more than the largest browsers have.
 const (
 	maxUnits      = 1 << 18
@@ -81,6 +86,7 @@ func (d *dwarfData) readUnits(info *elf.Section) error {
 			return err
 		}
 		d.units[i].top = top
+		d.split = d.split || top.AttrField(dwarf.AttrDwoName) != nil || top.AttrField(attrGNUDwoName) != nil
 		ranges, err := d.dwarf.Ranges(top)
 		if err != nil {
 			return err
@@ -258,6 +264,9 @@ func (im *Image) function(d *dwarfData, site Site) (at dwarf.Offset, body uint64
 		if s > score {
 			best, score = f.die, s
 		}
+	}
+	if score == 0 && d.split {
+		return 0, 0, errSplit
 	}
 	if score == 0 {
 		return 0, 0, ErrNoDWARF
