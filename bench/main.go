@@ -26,10 +26,15 @@ type figure struct {
 func main() {
 	events := flag.Int("events", 100_000_000, "`number` of events in the files that are read")
 	only := flag.String("only", "calls,graph,scaling,attach,disk,read,tools", "parts to measure")
+	write := flag.String("write", "", "only write the recordings that tools reads into this `directory`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *only, *events); err != nil {
+	do := func() error { return run(ctx, *only, *events) }
+	if *write != "" {
+		do = func() error { return writeSubjects(*write, *events) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -1,21 +1,24 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"math/rand/v2"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
-
-	"nopal/trace"
 )
 
-// measureTools runs nopal itself on a large recording with entries and exits: processor time, and
+// subject is a recording that is read.
+type subject struct {
+	what, path string
+	events     float64
+	size       int64
+}
+
+// measureTools runs nopal itself on large recordings with entries and exits: processor time, and
 // memory for that many events and for a tenth of them.
 func measureTools(ctx context.Context, events int) ([]figure, error) {
 	dir, err := os.MkdirTemp("", "nopal-bench-")
@@ -23,47 +26,129 @@ func measureTools(ctx context.Context, events int) ([]figure, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	large, small := filepath.Join(dir, "large.data"), filepath.Join(dir, "small.data")
-	for name, n := range map[string]int{large: events, small: events / 10} {
-		if err := writeGraph(name, n); err != nil {
-			return nil, fmt.Errorf("write %s: %w", name, err)
-		}
-	}
-	info, err := os.Stat(large)
+	subjects, err := findSubjects(ctx, dir, events)
 	if err != nil {
 		return nil, err
 	}
-	figures := []figure{{
-		"bytes per event of the generated recording", "", fmt.Sprintf("%.2f", float64(info.Size())/float64(events)),
-	}}
+	var figures []figure
+	for _, s := range subjects {
+		figures = append(figures, figure{"bytes per event, " + s.what, "", fmt.Sprintf("%.2f", float64(s.size)/s.events)})
+	}
+	large, small, others := subjects[0], subjects[1], subjects[2:]
 	for _, m := range []struct {
 		what, reach string
 		args        []string
+		others      bool // measured with the other recordings, too
 	}{
-		{"report", ">= 100 M", []string{"report"}},
-		{"graph", "", []string{"graph"}},
-		{"replay, text", ">= 20 M", []string{"replay", "--no-pager"}},
-		{"replay --flat", "", []string{"replay", "--no-pager", "--flat"}},
-		{"export chrome", ">= 8 M", []string{"export", "--format=chrome", "-o", "/dev/stdout"}},
-		{"export perfetto", ">= 8 M", []string{"export", "--format=perfetto", "-o", "/dev/stdout"}},
-		{"export folded", ">= 8 M", []string{"export", "--format=folded", "-o", "/dev/stdout"}},
-		{"export pprof", ">= 8 M", []string{"export", "--format=pprof", "-o", "/dev/stdout"}},
+		{"report", ">= 100 M", []string{"report"}, true},
+		{"graph", "", []string{"graph"}, false},
+		{"replay, text", ">= 20 M", []string{"replay", "--no-pager"}, true},
+		{"replay --flat", "", []string{"replay", "--no-pager", "--flat"}, false},
+		{"export chrome", ">= 8 M", []string{"export", "--format=chrome", "-o", "/dev/stdout"}, false},
+		{"export perfetto", ">= 8 M", []string{"export", "--format=perfetto", "-o", "/dev/stdout"}, false},
+		{"export folded", ">= 8 M", []string{"export", "--format=folded", "-o", "/dev/stdout"}, false},
+		{"export pprof", ">= 8 M", []string{"export", "--format=pprof", "-o", "/dev/stdout"}, false},
 	} {
-		smallUse, err := use(ctx, small, m.args)
+		largeUse, err := use(ctx, large, m.args)
 		if err != nil {
 			return nil, err
 		}
-		largeUse, err := use(ctx, large, m.args)
+		smallUse, err := use(ctx, small, m.args)
 		if err != nil {
 			return nil, err
 		}
 		figures = append(figures, figure{
 			"events a second and core, " + m.what, m.reach,
-			fmt.Sprintf("%.0f M (%.0f M of a tenth); %d MB, of a tenth %d MB", float64(events)/1e6/largeUse.seconds,
-				float64(events)/1e7/smallUse.seconds, largeUse.memory>>20, smallUse.memory>>20),
+			fmt.Sprintf("%.0f M (%.0f M of a tenth); %d MB, of a tenth %d MB", large.events/1e6/largeUse.seconds,
+				small.events/1e6/smallUse.seconds, largeUse.memory>>20, smallUse.memory>>20),
 		})
+		for _, s := range others {
+			if !m.others {
+				break
+			}
+			u, err := use(ctx, s, m.args)
+			if err != nil {
+				return nil, err
+			}
+			figures = append(figures, figure{"  " + m.what + ", " + s.what, m.reach, fmt.Sprintf("%.0f M; %d MB", s.events/1e6/u.seconds, u.memory>>20)})
+		}
 	}
 	return figures, nil
+}
+
+// The recordings that are read, of which the first two are one in two sizes.
+var generated = []struct {
+	what, file string
+	part       int // of the number of events
+	parallel   bool
+}{
+	{"generated: calls of a made-up program, 4 threads in turns", "large.data", 1, false},
+	{"a tenth of it", "small.data", 10, false},
+	{"generated: the 4 threads at the same time", "parallel.data", 5, true},
+}
+
+var recorded = []struct{ what, file string }{
+	{"recorded: Lua, repeated", "lua.data"},
+	{"recorded: SQLite, repeated", "sqlite.data"},
+}
+
+// writeSubjects writes the recordings. Those that were recorded are in build/bench, if they are there.
+func writeSubjects(dir string, events int) error {
+	for _, g := range generated {
+		if err := writeGraph(filepath.Join(dir, g.file), events/g.part, g.parallel); err != nil {
+			return fmt.Errorf("write %s: %w", g.file, err)
+		}
+	}
+	for _, r := range recorded {
+		from := filepath.Join("build/bench", r.file)
+		if !exists(from) {
+			fmt.Fprintf(os.Stderr, "bench: no %s to read (`-only disk` makes it)\n", from)
+		} else if err := repeat(from, filepath.Join(dir, r.file), uint64(events/5)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findSubjects has the recordings written by another process: what this one has needed at most would count as
+// memory of the commands.
+func findSubjects(ctx context.Context, dir string, events int) ([]subject, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find bench itself: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, self, "-write", dir, "-events", strconv.Itoa(events))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("write recordings: %w", err)
+	}
+	var subjects []subject
+	for _, g := range generated {
+		subjects = append(subjects, subject{what: g.what, path: filepath.Join(dir, g.file)})
+	}
+	for _, r := range recorded {
+		if path := filepath.Join(dir, r.file); exists(path) {
+			subjects = append(subjects, subject{what: r.what, path: path})
+		}
+	}
+	for i := range subjects {
+		s := &subjects[i]
+		end, err := lastBlock(s.path)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", s.path, err)
+		}
+		info, err := os.Stat(s.path)
+		if err != nil {
+			return nil, err
+		}
+		s.events, s.size = float64(end.Events), info.Size()
+	}
+	return subjects, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // usage is what a command took.
@@ -72,142 +157,19 @@ type usage struct {
 	memory  int64   // most that was resident
 }
 
-func use(ctx context.Context, file string, args []string) (usage, error) {
-	cmd := exec.CommandContext(ctx, "build/nopal", append(args, "-i", file)...)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return usage{}, fmt.Errorf("run nopal %s: %w", args[0], err)
-	}
-	ru := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	seconds := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return usage{seconds: seconds.Seconds(), memory: ru.Maxrss << 10}, nil
-}
-
-// Shape of the recording: an interpreter's. So many functions call one another in so many contexts, to
-// this depth.
-const (
-	graphFunctions = 300
-	graphContexts  = 5000
-	graphDepth     = 24
-)
-
-// callContext is a function, called from another context.
-type callContext struct {
-	function, depth int
-	sp              uint64
-	callees         []int
-}
-
-// contexts makes the tree of calls that the threads walk on.
-func contexts() []callContext {
-	random := rand.New(rand.NewPCG(1, 2))
-	all := []callContext{{sp: 0xfff0}}
-	for len(all) < graphContexts {
-		// The newer ones more often: the tree becomes deep.
-		parent := max(random.IntN(len(all)), random.IntN(len(all)))
-		p := &all[parent]
-		if p.depth == graphDepth || len(p.callees) == 6 {
-			continue
+// use runs nopal on a recording. The better of three runs counts: what else the machine does takes time from
+// a processor that is shared, too.
+func use(ctx context.Context, s subject, args []string) (usage, error) {
+	best := usage{seconds: math.Inf(1)}
+	for range 3 {
+		cmd := exec.CommandContext(ctx, "build/nopal", append(args, "-i", s.path)...)
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil {
+			return usage{}, fmt.Errorf("run nopal %s: %w", args[0], err)
 		}
-		p.callees = append(p.callees, len(all))
-		all = append(all, callContext{
-			function: random.IntN(graphFunctions), depth: p.depth + 1, sp: p.sp - uint64(p.function%7+2)*16,
-		})
+		ru := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		seconds := (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+		best = usage{min(best.seconds, seconds), max(best.memory, ru.Maxrss<<10)}
 	}
-	return all
-}
-
-// walker makes the events of one thread: it walks up and down the tree of calls.
-type walker struct {
-	random *rand.Rand
-	tree   []callContext
-	stack  []int
-	ticks  uint64
-}
-
-// next returns the code position, stack pointer and time of the next event.
-func (w *walker) next() (index uint32, sp, ticks uint64) {
-	w.ticks += 3 + w.random.Uint64N(8)
-	at := 0
-	if n := len(w.stack); n > 0 {
-		at = w.stack[n-1]
-		if c := &w.tree[at]; len(c.callees) == 0 || w.random.Uint32N(5) < 2 {
-			w.stack = w.stack[:n-1]
-			return uint32(firstIndex + (graphFunctions+c.function)*functionSize/4 + 2), c.sp, w.ticks
-		}
-	}
-	callees := w.tree[at].callees
-	// The first callees are the usual ones.
-	n := uint32(len(callees))
-	to := callees[min(w.random.Uint32N(n), w.random.Uint32N(n))]
-	w.stack = append(w.stack, to)
-	c := &w.tree[to]
-	return uint32(firstIndex + c.function*functionSize/4 + 2), c.sp, w.ticks
-}
-
-// writeGraph writes a recording with entries and exits as a drainer would.
-func writeGraph(name string, events int) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	w, err := trace.NewWriter(buffered)
-	if err != nil {
-		return err
-	}
-	var funcs []trace.Func
-	for i := range uint64(graphFunctions) {
-		funcs = append(funcs, trace.Func{VA: textAddr + i*functionSize, Size: functionSize, Name: fmt.Sprintf("function_%d", i)})
-	}
-	const positions = graphFunctions * functionSize / 4
-	entries := trace.Range{Proc: 1, Image: 1, Index: firstIndex, Count: positions, Addr: textAddr, VA: textAddr}
-	exits := entries
-	exits.Index, exits.Kind = firstIndex+positions, trace.RangeExits
-	err = errors.Join(
-		w.WriteMeta(trace.Meta{Version: "bench", Machine: "aarch64"}),
-		w.WriteClock(trace.Clock{Source: "cntvct", Frequency: 62_500_000}),
-		w.WriteProcess(trace.Process{Proc: 1, PID: 1000}),
-		w.WriteImage(trace.Image{ID: 1, Path: "/bin/bench"}, funcs),
-		w.WriteRange(entries), w.WriteRange(exits),
-	)
-	if err != nil {
-		return err
-	}
-	tree := contexts()
-	var walkers [threads]*walker
-	for i := range walkers {
-		walkers[i] = &walker{random: rand.New(rand.NewPCG(uint64(i), 3)), tree: tree, ticks: 1 << 30}
-	}
-	const perChunk = 8000
-	words := make([]byte, 0, 8*2*perChunk)
-	for n := 0; n < events; {
-		for th, walk := range walkers {
-			words = words[:0]
-			base, high := walk.ticks, walk.ticks>>trace.TimeBits
-			for range perChunk {
-				index, sp, ticks := walk.next()
-				if ticks>>trace.TimeBits != high {
-					high = ticks >> trace.TimeBits
-					words = binary.LittleEndian.AppendUint64(words, trace.ControlWord(trace.WordTime, high))
-				}
-				words = binary.LittleEndian.AppendUint64(words, trace.EventWord(index, sp, ticks))
-			}
-			n += perChunk
-			chunk := trace.Chunk{Proc: 1, Stream: uint32(th), TID: 1000 + uint32(th), Base: base, Words: words}
-			// A drainer has time between two looks: no chunk is written as it is for want of it.
-			if err := errors.Join(w.WriteChunk(chunk), w.Sync()); err != nil {
-				return err
-			}
-		}
-		least := walkers[0].ticks
-		for _, walk := range walkers {
-			least = min(least, walk.ticks)
-		}
-		if err := w.WriteRound(least); err != nil {
-			return err
-		}
-	}
-	return errors.Join(w.Close(0, "end"), buffered.Flush(), f.Close())
+	return best, nil
 }
