@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -239,5 +241,97 @@ func TestAttachedBounds(t *testing.T) {
 	a.add(AttachedNumber, EventWord(99, 0x900, 5), 0, payload)
 	if len(a.list) != 1 || len(a.buf) != len(payload) {
 		t.Errorf("%d records, %d bytes after an entry that shows all to be over", len(a.list), len(a.buf))
+	}
+}
+
+// TestAttachedProgram: a program of random calls, each with a number of its
+// own as argument and result, is recorded with a filter by duration as the
+// target does it: the records of all calls at once, the entries when it is
+// known that the call is long enough. Every call that was recorded is shown with
+// its own number.
+func TestAttachedProgram(t *testing.T) {
+	for seed := range uint64(20) {
+		type call struct {
+			f       int
+			sp      uint64
+			start   uint64
+			id      uint64
+			written bool
+		}
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		var (
+			words []uint64
+			stack []call
+			now   = uint64(100)
+			next  uint64
+			want  = map[uint64]int{} // how often a call is to be seen
+		)
+		minimum := []uint64{0, 20, 200}[seed%3]
+		leave := func() {
+			c := &stack[len(stack)-1]
+			words = append(words, record(AttachedNumber+2, EventWord(exitIndex(c.f), c.sp, now), c.id, "")...)
+			if now-c.start >= minimum {
+				for i := range stack {
+					if o := &stack[i]; !o.written {
+						o.written = true
+						words = append(words, EventWord(funcIndex(o.f), o.sp, o.start))
+						want[o.id]++
+					}
+				}
+				words = append(words, EventWord(exitIndex(c.f), c.sp, now))
+				want[c.id]++
+			}
+			stack = stack[:len(stack)-1]
+		}
+		for range 3000 {
+			now += 1 + rnd.Uint64N(1<<rnd.IntN(6))
+			if n := len(stack); n > 0 && (n > 25 || rnd.IntN(2) == 0) {
+				leave()
+				continue
+			}
+			c := call{f: rnd.IntN(4), sp: 0x8000, start: now, id: next}
+			next++
+			if n := len(stack); n > 0 {
+				c.sp = stack[n-1].sp - 16*(1+rnd.Uint64N(3))
+			}
+			words = append(words, record(AttachedNumber+1, EventWord(funcIndex(c.f), c.sp, now), c.id, "s")...)
+			if stack = append(stack, c); minimum == 0 {
+				stack[len(stack)-1].written = true
+				words = append(words, EventWord(funcIndex(c.f), c.sp, now))
+				want[c.id]++
+			}
+		}
+		for len(stack) > 0 {
+			now += 300
+			leave()
+		}
+		file := writeWords(t, beginProbes, words)
+		r, err := NewReader(bytes.NewReader(file))
+		check(t, err)
+		seen, open := map[uint64]int{}, []uint64{}
+		for e := NewEvents(r); ; {
+			ev, err := e.Next()
+			if err != nil {
+				break
+			}
+			var id uint64
+			switch {
+			case ev.Kind == Entry && len(ev.Args) == 2:
+				id, _ = number(ev.Args[0].Value.data)
+				open = append(open, id)
+			case ev.Kind == FuncExit && ev.Ret != nil && len(open) > 0:
+				id, _ = number(ev.Ret.data)
+				if open[len(open)-1] != id {
+					t.Fatalf("seed %d: the result of call %d is shown as that of %d", seed, id, open[len(open)-1])
+				}
+				open = open[:len(open)-1]
+			default:
+				t.Fatalf("seed %d: an event without values at %d", seed, ev.Ticks)
+			}
+			seen[id]++
+		}
+		if !maps.Equal(seen, want) {
+			t.Errorf("seed %d: %d calls are shown, want %d", seed, len(seen), len(want))
+		}
 	}
 }
