@@ -1,6 +1,8 @@
 package args
 
 import (
+	"strings"
+
 	"nopal/internal/image"
 	"nopal/internal/probe"
 	"nopal/trace"
@@ -120,11 +122,24 @@ func objectOf(p *image.Param, exit bool) (object, bool) {
 	switch {
 	case p.Place.Unknown != "" || p.Type.Kind == image.Void:
 		return object{}, false
+	case p.Place.Address != nil && exit:
+		// The function was told in x8 where its result goes, and need not keep that (AAPCS64, 6.9).
+		return object{at: &probe.Expr{Base: probe.Operand{Kind: probe.SavedX8}}}, true
 	case p.Place.Address != nil:
-		// The result's memory was told the function in x8, which it need not keep (AAPCS64, 6.9).
-		return object{at: &probe.Expr{Base: operandOf(*p.Place.Address)}}, !exit
+		return object{at: &probe.Expr{Base: operandOf(*p.Place.Address)}}, true
 	}
 	return object{pieces: p.Place.Pieces}, true
+}
+
+// needsX8 reports whether exits have fields for which the entry has to keep x8.
+func needsX8(exits []field) bool {
+	saved := func(e *probe.Expr) bool { return e != nil && e.Base.Kind == probe.SavedX8 }
+	for _, f := range exits {
+		if m := f.run.Mem; m != nil && (saved(&m.Addr) || saved(m.Len)) {
+			return true
+		}
+	}
+	return false
 }
 
 // load is the word at an offset in the object.
@@ -244,6 +259,9 @@ func (b *typeBuilder) of(t *image.Type, depth int) uint32 {
 		v.Kind = trace.KindVoid
 	case image.Bool, image.Char, image.Int, image.Uint, image.Float:
 		v.Kind = kinds[t.Kind]
+		if t.Kind == image.Float && strings.Contains(t.Tag, "bf") {
+			v.Kind = trace.KindHex // __bf16, which is none of IEEE 754
+		}
 	case image.Enum:
 		v.Kind = trace.KindEnum
 		if len(t.Enums) == 0 || len(t.Enums) > maxEnums {

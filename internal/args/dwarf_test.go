@@ -65,7 +65,7 @@ func memAt(n int) image.Place {
 func describe(f field) string {
 	expr := func(e probe.Expr) string {
 		text := map[probe.OperandKind]string{probe.RegX: fmt.Sprintf("x%d", e.Base.N), probe.RegV: fmt.Sprintf("v%d", e.Base.N),
-			probe.Stack: fmt.Sprintf("sp%d", e.Base.Off), probe.Const: fmt.Sprint(e.Base.Off)}[e.Base.Kind]
+			probe.Stack: fmt.Sprintf("sp%d", e.Base.Off), probe.Const: fmt.Sprint(e.Base.Off), probe.SavedX8: "x8"}[e.Base.Kind]
 		for _, d := range e.Deref {
 			text = fmt.Sprintf("*(%s%+d)", text, d)
 		}
@@ -103,7 +103,7 @@ func TestFromSignature(t *testing.T) {
 		{"stack", image.Param{Type: intType, Place: image.Place{Pieces: []image.Piece{{Kind: image.InStack, Offset: 16, Size: 4}}}}, "int sp16:4@0", ""},
 		{"enum", image.Param{Type: colorType, Place: xAt(0, 4)}, "enum x0:4@0", ""},
 		{"struct", image.Param{Type: pointType, Place: xAt(3, 8)}, "struct x3:8@0", ""},
-		{"struct in memory", image.Param{Type: largeType, Place: memAt(3)}, "struct at x3 256", "-"},
+		{"struct in memory", image.Param{Type: largeType, Place: memAt(3)}, "struct at x3 256", "struct at x8 256"},
 		{"C string", image.Param{Type: to(charType), Place: xAt(0, 8)}, "cstring at x0 64", ""},
 		{"pointer to a struct", image.Param{Type: to(pointType), Place: xAt(0, 8)}, "pointer struct at x0 8", ""},
 		{"this", image.Param{Type: to(pointType), Place: xAt(0, 8), Artificial: true}, "pointer x0:8@0", ""},
@@ -112,13 +112,13 @@ func TestFromSignature(t *testing.T) {
 		{"opaque pointer", image.Param{Type: to(&image.Type{Kind: image.Struct, Incomplete: true}), Place: xAt(0, 8)}, "pointer x0:8@0", ""},
 		{"reference to a number", image.Param{Type: reference(intType), Place: xAt(0, 8)}, "int at x0 4", ""},
 		{"reference to a struct", image.Param{Type: reference(pointType), Place: xAt(0, 8)}, "struct at x0 8", ""},
-		{"std::string", image.Param{Type: stringType, Place: memAt(1)}, "string at *(x1+0) 64 length *(x1+8)", "-"},
+		{"std::string", image.Param{Type: stringType, Place: memAt(1)}, "string at *(x1+0) 64 length *(x1+8)", "string at *(x8+0) 64 length *(x8+8)"},
 		{"const std::string &", image.Param{Type: reference(stringType), Place: xAt(1, 8)}, "string at *(x1+0) 64 length *(x1+8)", ""},
-		{"old std::string", image.Param{Type: oldStringType, Place: memAt(1)}, "string at *(x1+0) 64 length *(*(x1+0)-24)", "-"},
+		{"old std::string", image.Param{Type: oldStringType, Place: memAt(1)}, "string at *(x1+0) 64 length *(*(x1+0)-24)", "string at *(x8+0) 64 length *(*(x8+0)-24)"},
 		{"std::string_view", image.Param{Type: viewType, Place: xAt(2, 16)}, "string at x3 64 length x2", ""},
 		{"&str", image.Param{Type: strType, Place: xAt(2, 16)}, "string at x2 64 length x3", ""},
 		{"&String", image.Param{Type: to(rustStringType), Place: xAt(2, 8)}, "string at *(x2+8) 64 length *(x2+16)", ""},
-		{"String", image.Param{Type: rustStringType, Place: memAt(2)}, "string at *(x2+8) 64 length *(x2+16)", "-"},
+		{"String", image.Param{Type: rustStringType, Place: memAt(2)}, "string at *(x2+8) 64 length *(x2+16)", "string at *(x8+8) 64 length *(x8+16)"},
 		{"unknown", image.Param{Type: intType, Place: image.Place{Unknown: "gone"}}, "void", "-"},
 	} {
 		c.p.Name = "a"
@@ -130,12 +130,19 @@ func TestFromSignature(t *testing.T) {
 			}
 		}
 		want := "ret " + c.want
-		if c.ret == "-" {
+		switch c.ret {
+		case "":
+		case "-":
 			want = ""
+		default:
+			want = "ret " + c.ret
 		}
 		got := ""
 		if len(exit) > 0 {
 			got = describe(exit[0])
+		}
+		if needsX8(exit) != strings.Contains(got, "x8") {
+			t.Errorf("%s: needsX8 is %v", c.name, needsX8(exit))
 		}
 		if got != want {
 			t.Errorf("%s: result %q, want %q", c.name, got, want)

@@ -53,6 +53,8 @@ func (s *spec) param(sig *image.Signature) *image.Param {
 	case fromRet, fromFPRet:
 		if p := sig.Result; p != nil && len(p.Place.Pieces) > 0 && (p.Place.Pieces[0].Kind == image.InX) == (s.from == fromRet) {
 			return p
+		} else if p != nil && p.Place.Address != nil && s.from == fromRet {
+			return p // in memory
 		}
 		return nil
 	case fromName:

@@ -190,6 +190,12 @@ func (s *Set) For(raw, demangled, object string, sig func() (*image.Signature, e
 	w := &Wanted{}
 	w.Entry, w.EntryLayout = assemble(entries, entryCond, trace.ProbeEntry)
 	w.Exit, w.ExitLayout = assemble(exits, exitCond, trace.ProbeExit)
+	if needsX8(exits) {
+		if w.Entry == nil {
+			w.Entry = &probe.Program{}
+		}
+		w.Entry.SaveX8 = true
+	}
 	if w.Entry == nil && w.Exit == nil {
 		return nil, nil
 	}

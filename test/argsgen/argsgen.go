@@ -118,6 +118,7 @@ var scalars = []*ctype{
 	{kind: floating, name: "long double", size: 16},
 	{kind: enum, name: "enum color", size: 4},
 	{kind: address, name: "void *", size: 8},
+	{kind: floating, name: "_Float16", size: 2},
 }
 
 var (
@@ -126,21 +127,21 @@ var (
 		{kind: vector, name: "vec8", size: 8, elem: scalars[13], count: 2},
 		{kind: vector, name: "vec16", size: 16, elem: scalars[14], count: 2},
 	}
-	floats = scalars[13:16]
+	floats = []*ctype{scalars[13], scalars[14], scalars[15], scalars[len(scalars)-1]}
 )
 
 // makeTypes declares structures: of up to 64 bytes, homogeneous ones among them.
 func (g *generator) makeTypes() {
-	for i := range 24 {
+	for i := range 26 {
 		s := &ctype{kind: structure, name: fmt.Sprintf("struct s%d", i)}
 		switch {
-		case i < 6: // an HFA or HVA, perhaps one that is too long for it
-			elem := floats[i%3]
-			if i == 5 {
+		case i < 8: // an HFA or HVA, perhaps one that is too long for it
+			elem := floats[i%len(floats)]
+			if i == 7 {
 				elem = vectors[g.rand.IntN(2)]
 			}
 			n := 1 + g.rand.IntN(5)
-			if i == 4 {
+			if i == 6 {
 				s.add(&ctype{kind: array, elem: elem, count: n, size: n * elem.size}, 0)
 				break
 			}
@@ -285,7 +286,7 @@ func (g *generator) value(t *ctype) string {
 	case boolean:
 		return strconv.Itoa(g.rand.IntN(2))
 	case floating:
-		return g.float()
+		return g.float(t)
 	case enum:
 		return []string{"RED", "GREEN", "BLUE"}[g.rand.IntN(3)]
 	case text:
@@ -326,8 +327,11 @@ func (g *generator) bits(t *ctype, n int) string {
 	return fmt.Sprintf("%dull", v)
 }
 
-// float writes a number that a float has exactly, so that all agree on it.
-func (g *generator) float() string {
+// float writes a number that its type has exactly, so that all agree on it.
+func (g *generator) float(t *ctype) string {
+	if t.size == 2 {
+		return strconv.Itoa(g.rand.IntN(1<<11) - 1<<10)
+	}
 	return strconv.FormatFloat(float64(g.rand.IntN(1<<20)-1<<19)/64, 'f', -1, 64)
 }
 

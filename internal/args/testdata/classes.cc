@@ -56,6 +56,19 @@ TRACED Point point(const char *a, const void *b)
 	return {1, -2};
 }
 
+TRACED std::string joined(const std::string &a)
+{
+	std::string all = a + "|" + a;
+	printf("joined [\"%s\"] \"%s\"\n", a.c_str(), all.c_str());
+	return all;
+}
+
+TRACED Counted made(void)
+{
+	printf("made [] {\"n\":77}\n");
+	return Counted(77);
+}
+
 int main()
 {
 	std::string text = "a text that is longer than fifteen characters", word = "word";
@@ -66,6 +79,8 @@ int main()
 	boxes(Box{{1, 2}, {3, 4}, 0.5}, Box{{5, 6}, {7, 8}, -1.5}, &p, number);
 	modes(Mode::Write, Option(A | C), true, 'x');
 	point("the point", (void *)0x1234);
+	joined(word);
+	made();
 	Base *base = new Base;
 	printf("Base::method [null,6,{\"x\":3,\"y\":-4}] %ld\n", base->method(6, p));
 	delete base;
