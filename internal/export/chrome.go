@@ -1,7 +1,6 @@
 package export
 
 import (
-	"bytes"
 	"strconv"
 
 	"nopal/trace"
@@ -59,39 +58,30 @@ func (c *chrome) thread(dst []byte, t *thread) []byte {
 	return dst
 }
 
-const inferredArgs = `,"args":{"inferred":true}}`
-
-func (c *chrome) begin(dst []byte, t *thread, s *site, at int64) []byte {
+func (c *chrome) begin(dst []byte, t *thread, s *site, at int64, d *details) []byte {
 	dst = append(dst, ",\n"+`{"ph":"B"`...)
 	dst = c.time(append(dst, t.text...), at)
-	return append(dst, s.text...)
+	return d.chrome(append(dst, s.text...))
 }
 
-func (c *chrome) end(dst []byte, t *thread, _ *site, at int64, inferred bool) []byte {
+func (c *chrome) end(dst []byte, t *thread, _ *site, at int64, d *details) []byte {
 	dst = append(dst, ",\n"+`{"ph":"E"`...)
 	dst = c.time(append(dst, t.text...), at)
-	if inferred {
-		return append(dst, inferredArgs...)
-	}
-	return append(dst, '}')
+	return d.chrome(append(dst, '}'))
 }
 
-func (c *chrome) leaf(dst []byte, t *thread, s *site, at, duration int64, inferred bool) []byte {
+func (c *chrome) leaf(dst []byte, t *thread, s *site, at, duration int64, d *details) []byte {
 	dst = append(dst, ",\n"+`{"ph":"X"`...)
 	dst = c.time(append(dst, t.text...), at)
 	dst = append(dst, `,"dur":`...)
 	dst = appendMicros(dst, duration)
-	dst = append(dst, s.text...)
-	if inferred {
-		return append(dst[:len(dst)-1], inferredArgs...)
-	}
-	return dst
+	return d.chrome(append(dst, s.text...))
 }
 
-func (c *chrome) instant(dst []byte, t *thread, s *site, at int64) []byte {
+func (c *chrome) instant(dst []byte, t *thread, s *site, at int64, d *details) []byte {
 	dst = append(dst, ",\n"+`{"ph":"i","s":"t"`...)
 	dst = c.time(append(dst, t.text...), at)
-	return append(dst, s.text...)
+	return d.chrome(append(dst, s.text...))
 }
 
 func (c *chrome) lost(dst []byte, t *thread, at int64, count uint64) []byte {
@@ -107,30 +97,20 @@ func (c *chrome) mark(dst []byte, t *thread, at int64, text string) []byte {
 	return append(appendJSON(append(dst, `,"cat":"nopal","name":`...), text), '}')
 }
 
-// values extends "args", which viewers show for a span that is selected; those
+// chrome adds details to an event, which viewers show when it is selected; those
 // of an "E" are added to those of its "B".
-func (c *chrome) values(dst []byte, ev *trace.Event) []byte {
-	rest, inferred := bytes.CutSuffix(dst, []byte(inferredArgs))
-	if inferred {
-		dst = append(rest, `,"args":{"inferred":true`...)
-	} else {
-		dst = append(dst[:len(dst)-1], `,"args":{`...)
+func (d *details) chrome(dst []byte) []byte {
+	if !d.any() {
+		return dst
 	}
-	add := func(name string, v *trace.Value) {
-		if dst[len(dst)-1] != '{' {
-			dst = append(dst, ',')
-		}
-		// As people read it: a viewer does no more than show it.
-		dst = append(appendJSON(dst, clean(name)), ':')
-		dst = appendJSON(dst, clean(string(v.AppendText(nil))))
+	dst = append(dst[:len(dst)-1], `,"args":{`...)
+	if d.inferred {
+		dst = append(dst, `"inferred":true,`...)
 	}
-	for i := range ev.Args {
-		add(ev.Args[i].Name, &ev.Args[i].Value)
-	}
-	if ev.Ret != nil {
-		add("return value", ev.Ret)
-	}
-	return append(dst, "}}"...)
+	d.each(func(name, value string) {
+		dst = append(appendJSON(append(appendJSON(dst, name), ':'), value), ',')
+	})
+	return append(dst[:len(dst)-1], "}}"...)
 }
 
 // time appends nanoseconds as microseconds. The digits down to milliseconds

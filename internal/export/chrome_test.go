@@ -128,8 +128,8 @@ func TestChromeTimes(t *testing.T) {
 	}
 }
 
-// TestChromeValues: arguments and results are shown with their calls.
-func TestChromeValues(t *testing.T) {
+// valuesSample has calls with arguments and results, and an injection.
+func valuesSample(t testing.TB) []byte {
 	var file bytes.Buffer
 	s := begin(t, &file, true)
 	field := func(number, kind uint32, name string) {
@@ -161,7 +161,12 @@ func TestChromeValues(t *testing.T) {
 	s.leave(fnMain, 0, 1400)
 	value(2, 6)
 	s.close()
-	js, _ := export(t, file.Bytes(), Options{Format: Chrome})
+	return file.Bytes()
+}
+
+// TestChromeValues: arguments and results are shown with their calls.
+func TestChromeValues(t *testing.T) {
+	js, _ := export(t, valuesSample(t), Options{Format: Chrome})
 	var got []string
 	for _, e := range parseChrome(t, js) {
 		if e.Ph != "M" {

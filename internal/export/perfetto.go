@@ -61,6 +61,7 @@ const (
 	instant        = 3
 	noteBool       = 2
 	noteUint       = 3
+	noteString     = 6
 	noteName       = 10
 	perfettoWriter = 1 // our only packet sequence
 )
@@ -178,31 +179,53 @@ func (p *perfetto) intern(dst []byte, s *site) []byte {
 	return appendMessage(dst, tracePacket, p.packet)
 }
 
-func (p *perfetto) begin(dst []byte, t *thread, s *site, at int64) []byte {
+func (p *perfetto) begin(dst []byte, t *thread, s *site, at int64, d *details) []byte {
+	return p.named(dst, sliceBegin, t, s, at, d)
+}
+
+// named writes the beginning of a slice, or an instant.
+func (p *perfetto) named(dst []byte, kind byte, t *thread, s *site, at int64, d *details) []byte {
 	if s.iid == 0 {
 		dst = p.intern(dst, s)
 	}
-	return slice(dst, sliceBegin, t, s, at)
+	if !d.values() {
+		return slice(dst, kind, t, s, at)
+	}
+	b := append(append(appendUint(p.event[:0], eventType, uint64(kind)), t.text...), s.text...)
+	return p.annotated(dst, p.notes(b, d), at)
 }
 
-func (p *perfetto) end(dst []byte, t *thread, _ *site, at int64, inferred bool) []byte {
-	if !inferred {
+// notes appends details to an event.
+func (p *perfetto) notes(event []byte, d *details) []byte {
+	if d.inferred {
+		p.nested = appendUint(appendString(p.nested[:0], noteName, "inferred"), noteBool, 1)
+		event = appendMessage(event, eventNote, p.nested)
+	}
+	d.each(func(name, value string) {
+		p.nested = appendString(appendString(p.nested[:0], noteName, name), noteString, value)
+		event = appendMessage(event, eventNote, p.nested)
+	})
+	return event
+}
+
+func (p *perfetto) end(dst []byte, t *thread, _ *site, at int64, d *details) []byte {
+	if !d.any() {
 		return slice(dst, sliceEnd, t, nil, at)
 	}
-	p.nested = appendUint(appendString(p.nested[:0], noteName, "inferred"), noteBool, 1)
 	b := append(appendUint(p.event[:0], eventType, sliceEnd), t.text...)
-	return p.annotated(dst, appendMessage(b, eventNote, p.nested), at)
+	return p.annotated(dst, p.notes(b, d), at)
 }
 
-func (p *perfetto) leaf(dst []byte, t *thread, s *site, at, duration int64, inferred bool) []byte {
-	return p.end(p.begin(dst, t, s, at), t, s, at+duration, inferred)
-}
-
-func (p *perfetto) instant(dst []byte, t *thread, s *site, at int64) []byte {
-	if s.iid == 0 {
-		dst = p.intern(dst, s)
+func (p *perfetto) leaf(dst []byte, t *thread, s *site, at, duration int64, d *details) []byte {
+	if !d.any() {
+		return p.end(p.begin(dst, t, s, at, d), t, s, at+duration, d)
 	}
-	return slice(dst, instant, t, s, at)
+	dst = p.begin(dst, t, s, at, &details{args: d.args})
+	return p.end(dst, t, s, at+duration, &details{inferred: d.inferred, ret: d.ret})
+}
+
+func (p *perfetto) instant(dst []byte, t *thread, s *site, at int64, d *details) []byte {
+	return p.named(dst, instant, t, s, at, d)
 }
 
 func (p *perfetto) lost(dst []byte, t *thread, at int64, count uint64) []byte {
@@ -238,5 +261,3 @@ func appendString(dst []byte, field protowire.Number, s string) []byte {
 func appendMessage(dst []byte, field protowire.Number, m []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), m)
 }
-
-func (*perfetto) values(dst []byte, _ *trace.Event) []byte { return dst }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"nopal/internal/analyze"
@@ -34,6 +36,28 @@ func TestPerfetto(t *testing.T) {
 		t.Errorf("%+v", sum)
 	}
 	golden(t, "sample.perfetto.txt", []byte(decode(t, pb)))
+}
+
+func TestPerfettoValues(t *testing.T) {
+	pb, _ := export(t, valuesSample(t), Options{Format: Perfetto})
+	kind, note := regexp.MustCompile(`type: TYPE_(\w+)`), regexp.MustCompile(`(?:string_value|bool_value|name): (.*)`)
+	var got []string
+	for _, packet := range strings.Split(decode(t, pb), "packet {") {
+		if k := kind.FindStringSubmatch(packet); k != nil {
+			line := k[1]
+			for _, n := range note.FindAllStringSubmatch(packet, -1) {
+				line += " " + n[1]
+			}
+			got = append(got, line)
+		}
+	}
+	want := []string{
+		`SLICE_BEGIN "1" "x"`, `SLICE_BEGIN "2" "x"`, `SLICE_END "3" "return value"`, `INSTANT "tail: delay 1ms"`, `SLICE_BEGIN "5" "x"`,
+		`SLICE_END true "inferred"`, `SLICE_END "6" "return value"`,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
 }
 
 func TestPerfettoEntries(t *testing.T) {

@@ -237,25 +237,23 @@ func (c collector) add(t *thread, s *site, at int64, end bool) {
 	e.events = append(e.events, moment{at, int32(c.f.frame(s)), end})
 }
 
-func (c collector) begin(dst []byte, t *thread, s *site, at int64) []byte {
+func (c collector) begin(dst []byte, t *thread, s *site, at int64, _ *details) []byte {
 	c.add(t, s, at, false)
 	return dst
 }
 
-func (c collector) end(dst []byte, t *thread, s *site, at int64, _ bool) []byte {
+func (c collector) end(dst []byte, t *thread, s *site, at int64, _ *details) []byte {
 	c.add(t, s, at, true)
 	return dst
 }
 
-func (c collector) leaf(dst []byte, t *thread, s *site, at, duration int64, _ bool) []byte {
+func (c collector) leaf(dst []byte, t *thread, s *site, at, duration int64, _ *details) []byte {
 	c.add(t, s, at, false)
 	c.add(t, s, at+duration, true)
 	return dst
 }
 
 // Speedscope shows calls only.
-func (c collector) instant(dst []byte, _ *thread, _ *site, _ int64) []byte { return dst }
-func (c collector) lost(dst []byte, _ *thread, _ int64, _ uint64) []byte   { return dst }
-func (c collector) mark(dst []byte, _ *thread, _ int64, _ string) []byte   { return dst }
-
-func (collector) values(dst []byte, _ *trace.Event) []byte { return dst }
+func (c collector) instant(dst []byte, _ *thread, _ *site, _ int64, _ *details) []byte { return dst }
+func (c collector) lost(dst []byte, _ *thread, _ int64, _ uint64) []byte               { return dst }
+func (c collector) mark(dst []byte, _ *thread, _ int64, _ string) []byte               { return dst }

@@ -18,14 +18,41 @@ type timeline interface {
 	header(dst []byte, rec *trace.Recording) []byte
 	site(s *site) []byte // site.text
 	thread(dst []byte, t *thread) []byte
-	begin(dst []byte, t *thread, s *site, at int64) []byte
-	end(dst []byte, t *thread, s *site, at int64, inferred bool) []byte
-	leaf(dst []byte, t *thread, s *site, at, duration int64, inferred bool) []byte
-	instant(dst []byte, t *thread, s *site, at int64) []byte
+	begin(dst []byte, t *thread, s *site, at int64, d *details) []byte
+	end(dst []byte, t *thread, s *site, at int64, d *details) []byte
+	leaf(dst []byte, t *thread, s *site, at, duration int64, d *details) []byte
+	instant(dst []byte, t *thread, s *site, at int64, d *details) []byte
 	lost(dst []byte, t *thread, at int64, count uint64) []byte
 	mark(dst []byte, t *thread, at int64, text string) []byte
-	values(dst []byte, ev *trace.Event) []byte // adds arguments or the result to what was just written
 	footer(dst []byte) []byte
+}
+
+// details are what only some events have.
+type details struct {
+	inferred bool // the end follows from what comes later
+	args     []trace.Arg
+	ret      *trace.Value
+}
+
+// Most events have none, or these.
+var (
+	plain    = new(details)
+	inferred = &details{inferred: true}
+)
+
+func (d *details) any() bool { return d.inferred || d.values() }
+
+func (d *details) values() bool { return len(d.args) > 0 || d.ret != nil }
+
+// each calls f for arguments and the result, as people read them: a viewer does
+// no more than show them.
+func (d *details) each(f func(name, value string)) {
+	for i := range d.args {
+		f(clean(d.args[i].Name), clean(string(d.args[i].Value.AppendText(nil))))
+	}
+	if d.ret != nil {
+		f("return value", clean(string(d.ret.AppendText(nil))))
+	}
 }
 
 // thread is a thread of the timeline.
@@ -61,6 +88,7 @@ type spans struct {
 	threads map[threadKey]*thread
 	recent  [64]*thread // by thread id
 	ids     uint64
+	detail  details // of the event that is being written, if it has values
 	buf     []byte
 	sum     Summary
 }
@@ -163,30 +191,31 @@ func (s *spans) entry(t *thread, ev *trace.Event) {
 	site := s.sites.of(ev.Site)
 	s.sum.Shown++
 	if !s.sum.Graph {
-		s.buf = s.out.instant(s.buf, t, site, t.last)
-		s.values(ev)
+		s.buf = s.out.instant(s.buf, t, site, t.last, s.details(ev))
 		return
 	}
 	s.close(t, ev.Depth)
 	if ev.Leaf {
 		d := max(0, ev.Duration)
-		s.buf = s.out.leaf(s.buf, t, site, t.last, d, ev.Inferred)
-		s.values(ev)
+		s.buf = s.out.leaf(s.buf, t, site, t.last, d, s.details(ev))
 		// Conversion rounds: what follows must not begin before this has ended.
 		t.last += d
 		s.sum.Shown++
 		return
 	}
 	t.open = append(t.open, frame{site, ev.Depth})
-	s.buf = s.out.begin(s.buf, t, site, t.last)
-	s.values(ev)
+	s.buf = s.out.begin(s.buf, t, site, t.last, s.details(ev))
 }
 
-// values adds what is known of a call's arguments and result.
-func (s *spans) values(ev *trace.Event) {
-	if len(ev.Args) > 0 || ev.Ret != nil {
-		s.buf = s.out.values(s.buf, ev)
+func (s *spans) details(ev *trace.Event) *details {
+	switch {
+	case len(ev.Args) > 0 || ev.Ret != nil:
+		s.detail = details{ev.Inferred, ev.Args, ev.Ret}
+		return &s.detail
+	case ev.Inferred:
+		return inferred
 	}
+	return plain
 }
 
 func (s *spans) leave(t *thread, ev *trace.Event) {
@@ -201,8 +230,7 @@ func (s *spans) leave(t *thread, ev *trace.Event) {
 	}
 	t.open = t.open[:n]
 	s.sum.Shown++
-	s.buf = s.out.end(s.buf, t, site, t.last, ev.Inferred)
-	s.values(ev)
+	s.buf = s.out.end(s.buf, t, site, t.last, s.details(ev))
 }
 
 // close ends the calls of this depth and deeper.
@@ -210,7 +238,7 @@ func (s *spans) close(t *thread, depth int) {
 	n := len(t.open)
 	for n > 0 && t.open[n-1].depth >= depth {
 		n--
-		s.buf = s.out.end(s.buf, t, t.open[n].site, t.last, true)
+		s.buf = s.out.end(s.buf, t, t.open[n].site, t.last, inferred)
 	}
 	t.open = t.open[:n]
 }
