@@ -206,6 +206,7 @@ type dwarfData struct {
 	units     []unit      // sorted by die
 	ranges    []unitRange // sorted by low
 	typeUnits map[uint64]dwarf.Offset
+	known     map[typeKey]*Type
 	split     bool // a unit says that it is in another file
 	// Sections that debug/dwarf does not read.
 	loc, loclists, addr []byte

@@ -15,8 +15,8 @@ const (
 // languages are those, DW_LANG_, whose functions are called as AAPCS64 says, and
 // whether each is C.
 var languages = map[int64]bool{
-	0x01: true, 0x02: true, 0x0c: true, 0x1d: true, 0x2c: true, // C89, C, C99, C11, C17
-	0x04: false, 0x1a: false, 0x21: false, 0x2b: false, // C++, C++11, C++14, C++20: C++
+	0x01: true, 0x02: true, 0x0c: true, 0x1d: true, 0x2c: true, 0x3e: true, // C89, C, C99, C11, C17, C23
+	0x04: false, 0x1a: false, 0x21: false, 0x2a: false, 0x2b: false, 0x3a: false, // C++, and of '11, '14, '17, '20, '23
 }
 
 const (
@@ -62,7 +62,8 @@ func (im *Image) newBuilder(d *dwarfData, site Site) (*builder, error) {
 	if !known && !b.rust {
 		return nil, fmt.Errorf("the language %#x is not supported", lang)
 	}
-	b.types = typeReader{d: d, cxx: !isC && !b.rust, known: make(map[typeKey]*Type)}
+	b.types = typeReader{d: d, cxx: !isC && !b.rust}
+	d.forget()
 	if site.Func >= 0 {
 		_, suffix, _ := strings.Cut(im.funcs[site.Func].Name, ".")
 		b.isra = strings.Contains(suffix, "isra")

@@ -44,13 +44,24 @@ const (
 type typeReader struct {
 	d     *dwarfData
 	cxx   bool
-	types int
-	known map[typeKey]*Type
+	types int // read for this signature
 }
 
+// typeKey is a type that was read. Other functions may have it, too.
 type typeKey struct {
 	at       dwarf.Offset
 	pointers int
+	cxx      bool
+}
+
+// maxKnown is how many types are kept for other functions: some dozens of MiB.
+const maxKnown = 1 << 17
+
+// forget makes room before a signature is read.
+func (d *dwarfData) forget() {
+	if len(d.known) > maxKnown || d.known == nil {
+		d.known = make(map[typeKey]*Type)
+	}
 }
 
 // of reads the type of an entry: void where it has none.
@@ -67,8 +78,8 @@ func (r *typeReader) of(e *dwarf.Entry, pointers, depth int) *Type {
 
 // at reads the type of an entry, through at most so many pointers.
 func (r *typeReader) at(at dwarf.Offset, pointers, depth int) *Type {
-	key := typeKey{at, pointers}
-	if t := r.known[key]; t != nil {
+	key := typeKey{at, pointers, r.cxx}
+	if t := r.d.known[key]; t != nil {
 		return t
 	}
 	if r.types++; r.types > maxTypes || depth > maxTypeDepth {
@@ -79,9 +90,9 @@ func (r *typeReader) at(at dwarf.Offset, pointers, depth int) *Type {
 		return &Type{Kind: Opaque, unsure: err.Error()}
 	}
 	// A type that contains itself, which only a malformed file has, ends here.
-	r.known[key] = &Type{Kind: Opaque, unsure: "its type contains itself"}
+	r.d.known[key] = &Type{Kind: Opaque, unsure: "its type contains itself"}
 	t := r.read(e, pointers, depth+1)
-	r.known[key] = t
+	r.d.known[key] = t
 	return t
 }
 
