@@ -54,6 +54,7 @@ type flow struct {
 	code    []uint32
 	known   map[int]*flowState // before the instructions that branches lead to
 	entries map[int]*flowState
+	leads   []bool // a branch leads there
 	isOurs  func(pc uint64) bool
 	broken  bool // not all of it could be followed
 }
@@ -65,8 +66,13 @@ const maxFlow = 1 << 17
 // of our own code, which change nothing.
 func newFlow(start uint64, code []uint32, entries map[int]*flowState, isOurs func(uint64) bool) *flow {
 	f := &flow{start: start, code: code, entries: entries, known: map[int]*flowState{}, isOurs: isOurs}
+	f.leads = make([]bool, len(code))
+	for i := range code {
+		if to, ok := f.target(i); ok {
+			f.leads[to] = true
+		}
+	}
 	f.follow(entries)
-	f.fill()
 	return f
 }
 
@@ -104,7 +110,7 @@ func stateOf(r *row) (*flowState, bool) {
 func (f *flow) follow(entries map[int]*flowState) {
 	var todo []int
 	arrive := func(i int, s *flowState) {
-		if i < 0 || i >= len(f.code) {
+		if i >= len(f.code) {
 			return
 		}
 		old, known := f.known[i]
@@ -117,6 +123,9 @@ func (f *flow) follow(entries map[int]*flowState) {
 		if old.merge(s) {
 			todo = append(todo, i)
 		}
+	}
+	for i := range entries {
+		f.leads[i] = true
 	}
 	for i, s := range entries {
 		arrive(i, s)
@@ -134,7 +143,7 @@ func (f *flow) follow(entries map[int]*flowState) {
 				break
 			}
 			i++
-			if _, leads := f.known[i]; leads || i >= len(f.code) {
+			if i >= len(f.code) || f.leads[i] {
 				arrive(i, &s)
 				break
 			}
@@ -146,21 +155,15 @@ func (f *flow) follow(entries map[int]*flowState) {
 // reached, branches whether target is.
 func (f *flow) step(s *flowState, i int) (next bool, target int, branches bool) {
 	insn := f.code[i]
-	pc := f.start + uint64(i)*insnSize
-	to := func() int {
-		at, _ := arm64.BranchTarget(pc, insn)
-		if at < f.start || at >= f.start+uint64(len(f.code))*insnSize {
-			return -1
-		}
-		return int((at - f.start) / insnSize)
-	}
 	switch arm64.Classify(insn) {
 	case arm64.KindB:
-		return false, to(), true
+		to, ok := f.target(i)
+		return false, to, ok
 	case arm64.KindBCond, arm64.KindCBZ, arm64.KindTBZ:
-		return true, to(), true
+		to, ok := f.target(i)
+		return true, to, ok
 	case arm64.KindBL:
-		if at, _ := arm64.BranchTarget(pc, insn); f.isOurs != nil && f.isOurs(at) {
+		if at, _ := arm64.BranchTarget(f.start+uint64(i)*insnSize, insn); f.isOurs != nil && f.isOurs(at) {
 			s.forget(0x3fe00)
 			return true, 0, false
 		}
@@ -182,6 +185,26 @@ func (f *flow) step(s *flowState, i int) (next bool, target int, branches bool) 
 	return true, 0, false
 }
 
+// reaches reports whether the instruction at pc is reached.
+func (f *flow) reaches(pc uint64) bool {
+	_, ok := f.at(pc)
+	return ok
+}
+
+// target gives where a branch within the code leads to.
+func (f *flow) target(i int) (to int, ok bool) {
+	switch arm64.Classify(f.code[i]) {
+	case arm64.KindB, arm64.KindBCond, arm64.KindCBZ, arm64.KindTBZ:
+	default:
+		return 0, false
+	}
+	at, ok := arm64.BranchTarget(f.start+uint64(i)*insnSize, f.code[i])
+	if !ok || at < f.start || at >= f.start+uint64(len(f.code))*insnSize {
+		return 0, false
+	}
+	return int((at - f.start) / insnSize), true
+}
+
 // returns reports whether a call may return: what is behind one that does not
 // may be a landing pad.
 func (f *flow) returns(i int) bool {
@@ -191,10 +214,10 @@ func (f *flow) returns(i int) bool {
 
 // at gives what is known before the instruction at pc.
 func (f *flow) at(pc uint64) (s *flowState, ok bool) {
-	i := int((pc - f.start) / insnSize)
-	if pc < f.start || i >= len(f.code) {
+	if pc < f.start || (pc-f.start)/insnSize >= uint64(len(f.code)) {
 		return nil, false
 	}
+	i := int((pc - f.start) / insnSize)
 	from := i
 	for ; ; from-- {
 		if from < 0 {
@@ -216,12 +239,17 @@ func (f *flow) at(pc uint64) (s *flowState, ok bool) {
 // fill reaches what is only reached by computed jumps and as landing pads of exceptions.
 // These come from places in the function that are known, and if all of these have one frame,
 // so have the places that they lead to. Otherwise nothing is known of what is not
-// reached, nor of what else it leads to.
-func (f *flow) fill() {
+// reached, nor of what else it leads to. whole: all of the code belongs to the function;
+// if not, there may be others behind it.
+func (f *flow) fill(whole bool) {
 	reached, frame, computed := f.sources()
+	if !whole {
+		f.broken = computed
+		return
+	}
 	entries := map[int]*flowState{}
 	for i := range f.code {
-		if !reached[i] && (i == 0 || reached[i-1]) && f.code[i] != arm64.Nop {
+		if !reached[i] && f.code[i] != arm64.Nop && (i == 0 || reached[i-1] || f.ends(i-1)) {
 			entries[i] = frame
 		}
 	}
@@ -243,6 +271,13 @@ func (f *flow) fill() {
 			f.broken = true
 		}
 	}
+}
+
+// ends reports whether the instruction behind i is only reached from elsewhere.
+func (f *flow) ends(i int) bool {
+	s := flowState{}
+	next, _, _ := f.step(&s, i)
+	return !next
 }
 
 // sources gives what is reached, the one frame that all computed jumps and calls in it
@@ -271,7 +306,7 @@ func (f *flow) sources() (reached []bool, frame *flowState, computed bool) {
 			if !next || j >= len(f.code) {
 				break
 			}
-			if _, leads := f.known[j]; leads {
+			if f.leads[j] {
 				break
 			}
 		}

@@ -1,6 +1,7 @@
 package unwind
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -46,16 +47,16 @@ type object struct {
 	im        *image.Image // for what the sections say, once it is needed
 	imErr     error
 
-	rows  map[uint64]*row
-	flows map[uint64]*flow
-	calls map[uint64]bool // return addresses behind an instruction that is a call
+	rows    map[uint64]*row
+	flows   map[uint64]*flow
+	entries *entryPoints
 }
 
 // openObject reads the headers of the object that m is a mapping of.
 func (u *Unwinder) openObject(m tracee.Mapping, base uint64) (*object, error) {
 	o := &object{
 		u: u, name: m.Path, file: m,
-		cies: map[uint64]*cie{}, rows: map[uint64]*row{}, flows: map[uint64]*flow{}, calls: map[uint64]bool{},
+		cies: map[uint64]*cie{}, rows: map[uint64]*row{}, flows: map[uint64]*flow{},
 	}
 	var h [64]byte
 	if _, err := u.mem.ReadAt(h[:], int64(base)); err != nil {
@@ -124,7 +125,27 @@ func (o *object) readHeaders(table []byte, m tracee.Mapping) error {
 	if hdr != nil {
 		o.readHdr(hdr.va + o.bias)
 	}
+	if o.table == nil && o.all == nil {
+		o.readFrameSection()
+	}
 	return nil
+}
+
+// readFrameSection finds the call frame information of an object whose program headers
+// do not name it, as of static programs, by the headers of the sections.
+func (o *object) readFrameSection() {
+	f, err := o.openFile()
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return
+	}
+	if s := e.Section(".eh_frame"); s != nil && s.Flags&elf.SHF_ALLOC != 0 {
+		o.all = o.u.readFrames(s.Addr+o.bias, s.Size)
+	}
 }
 
 // readHdr reads the search table (LSB Core, ".eh_frame_hdr").
@@ -327,6 +348,14 @@ func (o *object) image() (*image.Image, error) {
 	if o.im != nil || o.imErr != nil {
 		return o.im, o.imErr
 	}
+	if o.file.Path == "[vdso]" {
+		// All of its file is mapped.
+		data := make([]byte, o.file.End-o.file.Start)
+		if _, o.imErr = o.u.mem.ReadAt(data, int64(o.file.Start)); o.imErr == nil {
+			o.im, o.imErr = image.New(bytes.NewReader(data), o.file.Path, image.Options{})
+		}
+		return o.im, o.imErr
+	}
 	f, err := o.openFile()
 	if err != nil {
 		o.imErr = err
@@ -337,13 +366,18 @@ func (o *object) image() (*image.Image, error) {
 	return o.im, o.imErr
 }
 
-// text reads code as it was linked, without what has been changed since, if the
-// object's file is still there.
+// text reads the code of a function.
 func (o *object) text(from, to uint64) []uint32 {
-	size := to - from
-	if to < from || size/insnSize > maxFlow {
+	if to < from || to-from > maxFlow*insnSize {
 		return nil
 	}
+	return o.textOf(from, to)
+}
+
+// textOf reads code as it was linked, without what has been changed since, if the
+// object's file is still there.
+func (o *object) textOf(from, to uint64) []uint32 {
+	size := to - from
 	b := make([]byte, size)
 	if !o.fileText(b, from) {
 		if _, err := o.u.mem.ReadAt(b, int64(from)); err != nil {
@@ -414,5 +448,7 @@ func (o *object) follow(e *fde) *flow {
 			return nil
 		}
 	}
-	return newFlow(e.start, code, entries, nil)
+	f := newFlow(e.start, code, entries, nil)
+	f.fill(true)
+	return f
 }

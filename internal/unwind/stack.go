@@ -131,7 +131,7 @@ func (u *Unwinder) unwind(s *state) (step, *failure) {
 	if off, ok := u.inPLT0(s); ok {
 		return at, u.apply(s, &at, &row{base: spColumn, off: off, ra: lrColumn, regs: [columns]rule{lrColumn: {kind: ruleOffset, off: -8}}})
 	}
-	return at, fail("it has no call frame information")
+	return at, u.uncovered(s, &at, o, lookup)
 }
 
 // entryRow is what holds at a function's entry: nothing is pushed, and x30 is the
@@ -369,16 +369,8 @@ func (u *Unwinder) followed(s *state, at *step, o *object, r *row) (done bool, w
 	if f == nil {
 		return false, nil
 	}
-	known, ok := f.at(s.pc)
-	if !ok {
-		return true, fail("no way through its function is known that leads there")
-	}
-	places, ok := known.row(false)
-	if !ok {
-		return true, fail("it is not known what its function has done to the stack pointer")
-	}
 	one := *at
-	why = u.places(s, &one, &places)
+	why = u.byFlow(s, &one, f, s.pc)
 	if f.broken && why == nil {
 		other := *at
 		if u.apply(s, &other, r) != nil || one.cfa != other.cfa || one.next.pc != other.next.pc {
@@ -387,4 +379,33 @@ func (u *Unwinder) followed(s *state, at *step, o *object, r *row) (done bool, w
 	}
 	*at = one
 	return true, why
+}
+
+// uncovered makes the caller's state where there is no call frame information.
+func (u *Unwinder) uncovered(s *state, at *step, o *object, pc uint64) *failure {
+	if o == nil || !o.has(pc) {
+		return fail("it has no call frame information")
+	}
+	f := o.flowWithout(pc)
+	if f == nil || f.broken || !f.reaches(pc) {
+		return fail("it has no call frame information, and no way from the entry of a function leads there")
+	}
+	return u.byFlow(s, at, f, pc)
+}
+
+// byFlow makes the caller's state by what holds before the instruction at pc: the next
+// one, or the call.
+func (u *Unwinder) byFlow(s *state, at *step, f *flow, pc uint64) *failure {
+	known, ok := f.at(pc)
+	if !ok {
+		return fail("no way through its function is known that leads there")
+	}
+	places, ok := known.row(false)
+	if !ok {
+		return fail("it is not known what its function has done to the stack pointer")
+	}
+	if ret := places.Return; !s.exact && ret.Kind == Register && (ret.N < 19 || ret.N == lrColumn) {
+		return fail("its return address was in a register that its call has changed")
+	}
+	return u.places(s, at, &places)
 }

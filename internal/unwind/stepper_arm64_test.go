@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"nopal/internal/sys"
 	"nopal/internal/tracee"
@@ -288,17 +289,32 @@ func everyStep(t *testing.T, path string, o Options, most int, args ...string) (
 		w.open = append(w.open, open{ret: base[i].PC, sp: base[i-1].CFA})
 	}
 	unknown = map[string]int{}
-	wrong := 0
+	wrong, inVDSO, stacks, took := 0, 0, 0, time.Duration(0)
+	visits := map[uint64]int{}
+	defer func() { t.Logf("%d stacks, %v for each", stacks, took/time.Duration(stacks+1)) }()
+	const enough = 100
 	for ; steps < most; steps++ {
 		insn := s.insn(regs.PC)
 		const last = 0xd4200220 // brk #17
 		if insn == last {
 			return steps, unknown
 		}
+		i, _ := u.codeAt(regs.PC)
+		if u.maps[i].Path == "[vdso]" {
+			// It tries again as long as single steps take longer than the time stands.
+			if inVDSO++; inVDSO%enough == 0 {
+				s.runTo(w.open[len(w.open)-1].ret)
+				w.open = w.open[:len(w.open)-1]
+				regs = s.regs()
+				continue
+			}
+		} else {
+			inVDSO = 0
+		}
 		s.step(regs.PC)
 		now := s.regs()
-		if _, ok := u.word(0); ok {
-			t.Fatal("memory at 0")
+		if now == regs {
+			continue // stopped before it
 		}
 		if handler := now.X[30]; now.PC != regs.PC+insnSize && now.X[29] != regs.X[29] && w.entersHandler(u, &now, handler) {
 			clear(u.pages)
@@ -316,7 +332,13 @@ func everyStep(t *testing.T, path string, o Options, most int, args ...string) (
 			w.after(&regs, &now, insn)
 		}
 		regs = now
+		if visits[regs.PC]++; visits[regs.PC] > 2 {
+			continue
+		}
+		began := time.Now()
+		stacks++
 		frames, err := u.Stack(regs)
+		took += time.Since(began)
 		var e *UnknownError
 		switch {
 		case errors.As(err, &e):

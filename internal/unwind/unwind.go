@@ -1,8 +1,10 @@
 package unwind
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"sort"
 
 	"nopal/internal/tracee"
@@ -124,13 +126,14 @@ type Options struct {
 // Unwinder makes stacks of one process. It is to be used by one goroutine at a
 // time.
 type Unwinder struct {
-	pid     int
-	mem     Memory
-	o       Options
-	maps    []tracee.Mapping
-	objects map[tracee.Mapping]*object // by executable mapping; nil: it has none
-	tables  []table
-	pages   map[uint64][]byte // memory that the stack at hand was read from
+	pid      int
+	mem      Memory
+	o        Options
+	maps     []tracee.Mapping
+	mapsText []byte                     // what they were made of
+	objects  map[tracee.Mapping]*object // by executable mapping; nil: it has none
+	tables   []table
+	pages    map[uint64][]byte // memory that the stack at hand was read from
 }
 
 // table is what AddTable was told of.
@@ -158,6 +161,11 @@ func (u *Unwinder) AddTable(name string, start, end, frames, size uint64) {
 // Refresh looks again at what the process has mapped, and forgets the objects that
 // are gone. It is to be called when objects may have been loaded or unloaded since.
 func (u *Unwinder) Refresh() error {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", u.pid))
+	if err == nil && len(text) > 0 && bytes.Equal(text, u.mapsText) {
+		return nil
+	}
+	u.mapsText = text
 	maps, err := tracee.Maps(u.pid)
 	if err != nil {
 		return err
