@@ -190,6 +190,9 @@ func (c *comparison) relaxed(r reloc, to ref, addend int64) bool {
 	case elf.R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21, elf.R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC:
 		return to.offsetKnown() && old == offsetPart(r.typ, to.va+uint64(addend))|mine&0x1f
 	}
+	if r.typ == elf.R_AARCH64_CALL26 || r.typ == elf.R_AARCH64_JUMP26 { // to a weak function that is not there
+		return old == nop && to.kind == byName && to.weak && c.b.old.im.Static
+	}
 	if !isDescriptor(r.typ) || to.kind != ofThread {
 		return false
 	}
@@ -289,7 +292,7 @@ func (b *builder) sameEntry(to ref, addend int64, slot uint64) bool {
 func (o *original) leadsTo(slot uint64, to ref) bool {
 	name, named := o.slots[slot]
 	if !named {
-		return false
+		return slot != 0 && slot == to.slots.call
 	}
 	return name == to.name || to.kind == inTarget && slices.ContainsFunc(o.symbols[name], func(s *oldSymbol) bool { return s.va == to.va })
 }
@@ -323,6 +326,9 @@ func (b *builder) sameAt(to ref, addend int64, at uint64, depth int) bool {
 		}
 		fallthrough
 	case byName:
+		if at == 0 && to.weak && b.old.im.Static {
+			return true
+		}
 		slot, isStub := b.old.stubs[at]
 		return isStub && addend == 0 && b.old.leadsTo(slot, to)
 	case ofThread:
@@ -338,7 +344,7 @@ func (b *builder) sameAt(to ref, addend int64, at uint64, depth int) bool {
 		_, nops := entryNops(u.sec.data[u.off:u.end()])
 		return at == u.old.va+off-u.off+oldNops-nops && (u.fate != piece || b.same(u))
 	}
-	return depth < maxDepth && b.sameData(to.sec, to.off+uint64(addend), at, depth)
+	return depth < maxDepth && b.sameData(to.sec, to.off+uint64(addend), at, to.anchor, depth)
 }
 
 func (b *builder) oldNops(u *unit) (pad, nops uint64) {
@@ -350,11 +356,15 @@ func (b *builder) oldNops(u *unit) (pad, nops uint64) {
 }
 
 // sameData compares data that is only read.
-func (b *builder) sameData(s *section, off, at uint64, depth int) bool {
+func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) bool {
 	if off >= s.size || s.data == nil || s.variable() {
 		return false
 	}
 	end := s.extent(off)
+	if anchor && s.obj.anchors && s.flags&elf.SHF_MERGE == 0 {
+		// From one address code may go on to everything in the section.
+		off, at, end = 0, at-off, s.size
+	}
 	old, err := b.old.bytes(at, end-off)
 	if err != nil {
 		return false
@@ -378,7 +388,13 @@ func (b *builder) sameData(s *section, off, at uint64, depth int) bool {
 			return false
 		}
 		to, addend, err := b.resolve(r)
-		if err != nil || !b.sameAt(to, addend, v, depth+1) {
+		if err != nil {
+			return false
+		}
+		// In a table of distances the addend may say as well how far from its
+		// beginning the word is.
+		distance := r.off - off
+		if !b.sameAt(to, addend, v, depth+1) && (h.value != relative || !b.sameAt(to, addend-int64(distance), v-distance, depth+1)) {
 			return false
 		}
 		for i := range h.size() {

@@ -258,14 +258,14 @@ func (b *builder) findBlock(s *section) *block {
 		case first == nil:
 			first = y
 		case old.va-y.value != first.old.va-first.value:
-			return &block{err: fmt.Errorf("%s: %s and %s do not lie as in %s, and code refers to both from one address: compile it with -fdata-sections", s, shown(first.name), shown(y.name), b.Target)}
+			return &block{err: fmt.Errorf("%s: %s and %s do not lie as in %s, and code may refer to both from one address: compile it with -fdata-sections (clang: and -mno-global-merge)", s, shown(first.name), shown(y.name), b.Target)}
 		}
 	}
 	switch {
 	case first == nil:
 		return &block{}
 	case other != nil:
-		return &block{err: fmt.Errorf("%s: %s is new and %s is the target's, and code refers to both from one address: compile it with -fdata-sections", s, shown(other.name), shown(first.name))}
+		return &block{err: fmt.Errorf("%s: %s is new and %s is the target's, and code may refer to both from one address: compile it with -fdata-sections (clang: and -mno-global-merge)", s, shown(other.name), shown(first.name))}
 	}
 	return &block{delta: first.old.va - first.value}
 }

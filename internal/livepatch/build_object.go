@@ -1,6 +1,7 @@
 package livepatch
 
 import (
+	"bytes"
 	"cmp"
 	"debug/elf"
 	"encoding/binary"
@@ -16,6 +17,9 @@ type objectFile struct {
 	path     string
 	sections []*section // by number; nil where it is not part of a program in memory
 	symbols  []*symbol  // by number
+	// anchors: the compiler may address several things of a section from one place
+	// in it. clang does so only by symbols.
+	anchors bool
 }
 
 // section is a piece of an object that comes into memory.
@@ -174,7 +178,11 @@ func readObject(file *os.File, path string) (*objectFile, error) {
 	case f.Type != elf.ET_REL:
 		return nil, errors.New("it is linked already: give the object files that the compiler makes with -c (or link them with -r)")
 	}
-	o := &objectFile{path: path, sections: make([]*section, len(f.Sections))}
+	o := &objectFile{path: path, sections: make([]*section, len(f.Sections)), anchors: true}
+	if s := f.Section(".comment"); s != nil && s.Size < 1<<16 {
+		made, err := s.Data()
+		o.anchors = err != nil || !bytes.Contains(made, []byte("clang version"))
+	}
 	for i, s := range f.Sections {
 		if s.Flags&elf.SHF_ALLOC == 0 {
 			continue

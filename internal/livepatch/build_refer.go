@@ -21,6 +21,7 @@ type ref struct {
 	fn     bool
 	weak   bool
 	padded bool // an indirect branch may go there
+	anchor bool // it is a section, in which code may mean any place
 }
 
 // kind says where something is that code refers to.
@@ -107,7 +108,7 @@ func (b *builder) resolve(r reloc) (to ref, addend int64, err error) {
 			return b.oldRef(old), r.addend, nil
 		}
 	}
-	return ref{kind: inPatch, name: y.name, sec: y.sec, off: y.value}, r.addend, nil
+	return ref{kind: inPatch, name: y.name, sec: y.sec, off: y.value, anchor: isAnchor(y)}, r.addend, nil
 }
 
 // code refers to a function, or to a place in one.
@@ -237,9 +238,11 @@ func (b *builder) ownThread(y *symbol, addend int64) (ref, int64, error) {
 	if err != nil {
 		return ref{}, 0, err
 	}
+	name := y.name
 	if old == nil {
 		for _, other := range y.obj.symbols { // an anchor lies where a variable does
 			if other.sec == y.sec && other.value == y.value && other != y && !isAnchor(other) && !isMapping(other.name) {
+				name = other.name
 				if old, err = b.threadVariable(other); err != nil {
 					return ref{}, 0, err
 				}
@@ -252,7 +255,7 @@ func (b *builder) ownThread(y *symbol, addend int64) (ref, int64, error) {
 		}
 	}
 	if old == nil {
-		return ref{}, 0, fmt.Errorf("refer to %s: it is a new thread-local variable: the threads that run have no place for it", shown(y.name))
+		return ref{}, 0, fmt.Errorf("refer to %s: it is a new thread-local variable: the threads that run have no place for it", shown(name))
 	}
 	to, err := b.oldThread(old)
 	return to, addend, err
