@@ -44,7 +44,7 @@ func (c *Calls) begin(s *callStream, l *layout, ch *Chunk) error {
 	w.stream, w.layout, w.planes = s, l, nil
 	words := ch.Words
 	if ch.Flags&chunkEncoded != 0 {
-		p, err := w.expander.expand(words)
+		p, err := w.expander.expand(words, false)
 		if err != nil {
 			return err
 		}
@@ -373,7 +373,10 @@ func (c *Calls) literal(tok byte) error {
 	w, s := &c.walk, c.walk.stream
 	n := uint64(1)
 	if tok == tokenLiteral {
-		n = w.reader.uvarint()
+		if n = w.reader.uvarint(); n == 0 {
+			w.reader.skipRecord()
+			return nil
+		}
 	}
 	if n > uint64(len(w.literals)/8) {
 		return errEncoding

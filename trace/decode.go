@@ -12,7 +12,7 @@ type wordDecoder struct {
 // decode returns the words of an encoded chunk, in the memory of dst if that
 // has room.
 func (d *wordDecoder) decode(c *Chunk, dst []byte) ([]byte, error) {
-	p, err := d.expand(c.Words)
+	p, err := d.expand(c.Words, true)
 	if err != nil {
 		return dst, err
 	}
@@ -29,7 +29,7 @@ func (d *wordDecoder) decode(c *Chunk, dst []byte) ([]byte, error) {
 // run reports whether the planes are sound. It stops at the capacity of dst.
 func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 	d.defs, d.stack = d.defs[:0], d.stack[:0]
-	tokens, times, literals := p.plane[planeTokens], p.plane[planeTimes], p.plane[planeLiterals]
+	tokens, times, literals, values := p.plane[planeTokens], p.plane[planeTimes], p.plane[planeLiterals], p.plane[planeValues]
 	end := len(times)
 	times = times[:end+planePad]
 	defs := defReader{b: p.plane[planeDefs]}
@@ -59,11 +59,14 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 			n := uint64(1)
 			if tok == tokenLiteral {
 				if n = defs.uvarint(); n == 0 {
-					var ok bool
-					if dst, n, ok = defs.record(dst); !ok || hole != 0 {
+					if hole != 0 {
 						return nil, false
 					}
-					hole = len(dst)
+					var ok bool
+					if dst, values, hole, ok = defs.record(dst, values); !ok {
+						return nil, false
+					}
+					continue
 				}
 			} else {
 				d.stack = d.stack[:0]
@@ -127,17 +130,25 @@ func (d *wordDecoder) run(p *planes, base uint64, dst []byte) ([]byte, bool) {
 		time += diff
 		dst = binary.LittleEndian.AppendUint64(dst, def.exit|sp|time&timeMask)
 	}
-	return dst, hole == 0 && !defs.bad && at == end && len(literals) == 0 && len(defs.b) == 0
+	return dst, hole == 0 && !defs.bad && at == end && len(literals) == 0 && len(values) == 0 && len(defs.b) == 0
 }
 
-// record appends the control word of a record, and returns how many words
-// follow its event.
-func (r *defReader) record(dst []byte) ([]byte, uint64, bool) {
-	n, flags := r.uvarint(), r.uvarint()
-	if n > lengthMask-2 || flags > payloadMask>>recordFlags || len(dst)+8 > cap(dst) {
-		return dst, 0, false
+// record appends a record, or all of it but its event: then hole is where that
+// is missing.
+func (r *defReader) record(dst, values []byte) (all, rest []byte, hole int, ok bool) {
+	n, more := r.uvarint(), r.uvarint()
+	if n == 0 {
+		if more > uint64(len(values)/8) || len(dst)+8*int(more) > cap(dst) || !sideRecord(values[:8*more]) {
+			return dst, values, 0, false
+		}
+		return append(dst, values[:8*more]...), values[8*more:], 0, true
 	}
-	return binary.LittleEndian.AppendUint64(dst, ControlWord(WordRecord, flags<<recordFlags|n+2)), n, true
+	n--
+	if n > lengthMask-2 || more > payloadMask>>recordFlags || n > uint64(len(values)/8) || len(dst)+8+8*int(n) > cap(dst) {
+		return dst, values, 0, false
+	}
+	dst = binary.LittleEndian.AppendUint64(dst, ControlWord(WordRecord, more<<recordFlags|n+2))
+	return append(dst, values[:8*n]...), values[8*n:], len(dst), true
 }
 
 // fill moves the last word to the offset where a record lacks its event.

@@ -52,16 +52,19 @@ func (e *encoder) encode(dst, words []byte, base, events uint64, exits []exitRan
 	e.index, e.exit = 0, 0
 	e.table.reset()
 	e.walk(words, base)
-	flags := uint32(0)
+	flags, used := uint32(0), e.plane[:planeValues]
 	if e.plain {
 		flags = planePlain
+	}
+	if len(e.plane[planeValues]) > 0 {
+		flags, used = flags|planeValued, e.plane[:]
 	}
 	dst = binary.LittleEndian.AppendUint32(dst, flags)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(events))
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(words)/8))
 	sizes := len(dst)
-	dst = append(dst, make([]byte, 8*numPlanes)...)
-	for i, p := range e.plane {
+	dst = append(dst, make([]byte, 8*len(used))...)
+	for i, p := range used {
 		n := len(dst)
 		switch {
 		case len(p) < minEncoded:
@@ -89,19 +92,27 @@ func (e *encoder) walk(words []byte, base uint64) {
 	for i := 0; i < len(words); {
 		w := binary.LittleEndian.Uint64(words[i:])
 		if w < MinIndex<<indexShift {
-			n := e.literal(words[i:])
+			n := literal(words[i:])
 			tokens = append(tokens, tokenLiteral)
-			event := recordEvent(words[i : i+n])
-			if event == 0 {
-				e.plane[planeDefs] = binary.AppendUvarint(e.plane[planeDefs], uint64(n/8))
-				e.plane[planeLiterals] = append(e.plane[planeLiterals], words[i:i+n]...)
-				i += n
+			list, d := words[i:i+n], e.plane[planeDefs]
+			i += n
+			event := recordEvent(list)
+			switch {
+			case event != 0:
+				d = binary.AppendUvarint(append(d, 0), uint64(n/8-1))
+				e.plane[planeDefs] = binary.AppendUvarint(d, w&payloadMask>>recordFlags)
+				e.plane[planeValues] = append(e.plane[planeValues], list[16:]...)
+				w, i = event, i-8
+			case sideRecord(list):
+				e.plane[planeDefs] = binary.AppendUvarint(append(d, 0, 0), uint64(n/8))
+				e.plane[planeValues] = append(e.plane[planeValues], list...)
+				continue
+			default:
+				e.plain = e.plain && n == 8 && (w == 0 || w>>indexShift == WordTime)
+				e.plane[planeDefs] = binary.AppendUvarint(d, uint64(n/8))
+				e.plane[planeLiterals] = append(e.plane[planeLiterals], list...)
 				continue
 			}
-			d := binary.AppendUvarint(append(e.plane[planeDefs], 0), uint64(n/8-2))
-			e.plane[planeDefs] = binary.AppendUvarint(d, w&payloadMask>>recordFlags)
-			e.plane[planeLiterals] = append(e.plane[planeLiterals], words[i+16:i+n]...)
-			w, i = event, i+n-8
 		}
 		i += 8
 		top, depth := uint64(0), len(stack)
@@ -200,21 +211,14 @@ func findExit(stack []openCall, w uint64) int {
 
 // literal returns the number of bytes from the beginning of words that are no
 // plain event.
-func (e *encoder) literal(words []byte) int {
+func literal(words []byte) int {
 	w := binary.LittleEndian.Uint64(words)
 	n := uint64(1)
 	switch w >> indexShift {
-	case 0:
-		e.plain = e.plain && w == 0
-	case WordTime:
 	case WordPad:
 		n = w & payloadMask
-		e.plain = false
 	case WordReserved, WordRecord:
 		n = w & lengthMask
-		e.plain = false
-	default:
-		e.plain = false
 	}
 	return 8 * int(min(max(n, 1), uint64(len(words)/8)))
 }

@@ -266,8 +266,8 @@ func TestEncodeRecords(t *testing.T) {
 		values++
 	}
 	enc := roundTrip(t, e, new(wordDecoder), words, base)
-	if n := len(e.plane[planeLiterals]); n > 8*values+64 {
-		t.Errorf("%d bytes of literals for %d values", n, values)
+	if n, lit := len(e.plane[planeValues]), len(e.plane[planeLiterals]); n != 8*values || lit > 64 || !e.plain {
+		t.Errorf("%d bytes and %d bytes of literals for %d values", n, lit, values)
 	}
 	t.Logf("%.2f bytes a record of %.1f", float64(len(enc))/float64(values), float64(len(words))/float64(values))
 }

@@ -25,16 +25,19 @@ const (
 	planeEvents = 4
 	planeWords  = 8
 	planeSizes  = 12
-	planeHeader = planeSizes + 8*numPlanes
+	planeHeader = planeSizes + 8*(numPlanes-1) // and 8 more with planeValued
 )
 
-// planePlain is a flag: the literal words are TIME words and holes only.
-const planePlain = 1 << 0
+// Flags of an encoded chunk.
+const (
+	planePlain  = 1 << 0 // the literal words are TIME words and holes only
+	planeValued = 1 << 1 // there is a plane of values
+)
 
-// recordEvent returns the event in a literal that is a whole record, or 0.
-// Such an event is not among the literal words but follows them, as any other
-// does. The number of words is preceded by a 0 then, does not count the first
-// two, and is followed by the upper bits of the control word.
+// recordEvent returns the event in a literal that is a whole record, or 0. The
+// event follows as any other does. The record's other words are in the plane
+// of values, but for the control word: its bits from recordFlags on are in the
+// definitions, behind the number of values plus one and the 0 in front of that.
 func recordEvent(words []byte) uint64 {
 	w := binary.LittleEndian.Uint64(words)
 	if w>>indexShift != WordRecord || isSide(w) || w&lengthMask < 2 || 8*(w&lengthMask) != uint64(len(words)) {
@@ -46,6 +49,17 @@ func recordEvent(words []byte) uint64 {
 	return 0
 }
 
+// sideRecord reports that words are a record that is no event. It is in the
+// plane of values as it is; in the definitions there are two zeros and the
+// number of its words.
+func sideRecord(words []byte) bool {
+	if len(words) == 0 {
+		return false
+	}
+	w := binary.LittleEndian.Uint64(words)
+	return w>>indexShift == WordRecord && isSide(w) && w&lengthMask >= 2 && 8*(w&lengthMask) == uint64(len(words))
+}
+
 // recordFlags is the lowest bit of a record's control word above its length.
 const recordFlags = 16
 
@@ -54,6 +68,7 @@ const (
 	planeTimes
 	planeDefs
 	planeLiterals
+	planeValues // last, so that it can be left out, and left alone
 	numPlanes
 )
 
@@ -118,20 +133,31 @@ type expander struct {
 	p    planes
 }
 
-// expand expects what follows the header of an encoded chunk.
-func (x *expander) expand(b []byte) (*planes, error) {
+// expand expects what follows the header of an encoded chunk. It leaves values
+// alone if they are not wanted.
+func (x *expander) expand(b []byte, values bool) (*planes, error) {
 	if len(b) < planeHeader {
 		return nil, errEncoding
 	}
 	p := &x.p
-	p.plain = binary.LittleEndian.Uint32(b[planeFlags:])&planePlain != 0
+	flags := binary.LittleEndian.Uint32(b[planeFlags:])
+	p.plain, p.plane[planeValues] = flags&planePlain != 0, nil
+	header, wanted := planeHeader, p.plane[:numPlanes-1]
+	if flags&planeValued != 0 {
+		if header += 8; len(b) < header {
+			return nil, errEncoding
+		}
+		if values {
+			wanted = p.plane[:]
+		}
+	}
 	p.events = int(binary.LittleEndian.Uint32(b[planeEvents:]))
 	p.words = int(binary.LittleEndian.Uint32(b[planeWords:]))
 	if p.words > maxWords || p.events > p.words {
 		return nil, errEncoding
 	}
 	total := 0
-	for i := range p.plane {
+	for i := range wanted {
 		n := binary.LittleEndian.Uint32(b[planeSizes+8*i:])
 		if n > maxPlane(i, p.words) {
 			return nil, errEncoding
@@ -141,8 +167,8 @@ func (x *expander) expand(b []byte) (*planes, error) {
 	if cap(x.buf) < total {
 		x.buf = make([]byte, max(total, 256<<10))
 	}
-	buf, rest := x.buf[:total], b[planeHeader:]
-	for i := range p.plane {
+	buf, rest := x.buf[:total], b[header:]
+	for i := range wanted {
 		n := int(binary.LittleEndian.Uint32(b[planeSizes+8*i:]))
 		stored := int(binary.LittleEndian.Uint32(b[planeSizes+8*i+4:]))
 		if stored > len(rest) || stored > n {
@@ -163,7 +189,7 @@ func (x *expander) expand(b []byte) (*planes, error) {
 // maxPlane bounds the size of a plane of a chunk of so many words. A function
 // that is entered is dropped once at most.
 func maxPlane(i, words int) uint32 {
-	return uint32([numPlanes]int{3 * words, 5 * words, 16 * words, 8 * words}[i])
+	return uint32([numPlanes]int{3 * words, 5 * words, 16 * words, 8 * words, 8 * words}[i])
 }
 
 func (x *expander) decompress(dst, src []byte) error {
@@ -216,6 +242,13 @@ func (r *defReader) uvarint() uint64 {
 func (r *defReader) varint() int64 {
 	v := r.uvarint()
 	return int64(v>>1) ^ -int64(v&1)
+}
+
+// skipRecord reads what is said of a record behind the 0: its values are not
+// looked at, and its event follows, if it has one.
+func (r *defReader) skipRecord() {
+	r.uvarint()
+	r.uvarint()
 }
 
 // next reads a definition and reports whether it is sound.

@@ -2,11 +2,13 @@ package trace
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -244,6 +246,42 @@ func TestAttachedBounds(t *testing.T) {
 	}
 }
 
+// TestCallsWithRecords: calls are the same whether there are values with them or not.
+func TestCallsWithRecords(t *testing.T) {
+	write := func(values bool) []byte {
+		var file bytes.Buffer
+		w := beginProbes(t, &file)
+		p := newProg(7, 300, 0.1)
+		for range 20 {
+			base, high := p.time, p.time>>TimeBits
+			plain := p.appendWords(nil, 2000, &high)
+			var words []byte
+			for i := 0; i < len(plain); i += 8 {
+				switch e := binary.LittleEndian.Uint64(plain[i:]); {
+				case e < MinIndex<<indexShift || !values || i%3 == 0:
+					words = append(words, plain[i:i+8]...)
+				case uint32(e>>indexShift) >= exitIndex(0)-2:
+					words = append(words, bytesOf(record(AttachedNumber+2, e, 7, "")...)...)
+					words = append(words, bytesOf(record(2, e, 7, "")...)...)
+				default:
+					words = append(words, bytesOf(record(1, e, 7, "seven")...)...)
+				}
+			}
+			check(t, w.WriteChunk(Chunk{Proc: 1, Stream: 1, TID: 100, Base: base, Words: words}))
+		}
+		check(t, w.Close(1, ""))
+		if _, err := Validate(bytes.NewReader(file.Bytes())); err != nil {
+			t.Error(err)
+		}
+		return file.Bytes()
+	}
+	want, paths, _ := readCalls(t, write(false))
+	got, gotPaths, _ := readCalls(t, write(true))
+	if len(want) < 10_000 || !slices.Equal(got, want) || !slices.Equal(gotPaths, paths) {
+		t.Errorf("%d calls, want %d", len(got), len(want))
+	}
+}
+
 // TestAttachedProgram: a program of random calls, each with a number of its
 // own as argument and result, is recorded with a filter by duration as the
 // target does it: the records of all calls at once, the entries when it is
@@ -330,6 +368,7 @@ func TestAttachedProgram(t *testing.T) {
 			}
 			seen[id]++
 		}
+		checkCalls(t, file)
 		if !maps.Equal(seen, want) {
 			t.Errorf("seed %d: %d calls are shown, want %d", seed, len(seen), len(want))
 		}
