@@ -194,6 +194,7 @@ func (d *dwarfData) functionsIn(low, high uint64) ([]dwarfFunc, error) {
 // search finds the functions of a unit.
 func (d *dwarfData) search(u *unit) error {
 	d.reader.Seek(u.die)
+	depth, outer := 0, -1 // outer is the depth of the function that this is inside of
 	for {
 		e, err := d.reader.Next()
 		if err != nil {
@@ -202,8 +203,13 @@ func (d *dwarfData) search(u *unit) error {
 		if e == nil || e.Offset >= u.end {
 			break
 		}
-		switch e.Tag {
-		case dwarf.TagSubprogram:
+		if e.Tag == 0 {
+			if depth--; depth <= outer {
+				outer = -1
+			}
+			continue
+		}
+		if e.Tag == dwarf.TagSubprogram {
 			ranges, err := d.dwarf.Ranges(e)
 			if err != nil {
 				return err
@@ -211,23 +217,34 @@ func (d *dwarfData) search(u *unit) error {
 			for _, r := range ranges {
 				u.funcs = append(u.funcs, dwarfFunc{r[0], r[1], e.Offset})
 			}
-			if len(ranges) > 0 {
-				// Methods of local classes may be inside.
-				continue
+			if outer < 0 {
+				outer = depth
 			}
-		case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType, dwarf.TagEnumerationType, dwarf.TagArrayType,
-			dwarf.TagSubroutineType, dwarf.TagInlinedSubroutine:
-		default:
+		}
+		if !e.Children {
 			continue
 		}
-		// What is declared in here has no code. A sibling that leads backwards
-		// would be followed for ever.
-		if to, ok := e.Val(dwarf.AttrSibling).(dwarf.Offset); ok && e.Children && to > e.Offset && to < u.end {
+		// A sibling that leads backwards would be followed for ever.
+		if to, ok := e.Val(dwarf.AttrSibling).(dwarf.Offset); ok && hasNoCode(e.Tag, outer >= 0) && to > e.Offset && to < u.end {
 			d.reader.Seek(to)
+			continue
 		}
+		depth++
 	}
 	slices.SortStableFunc(u.funcs, func(a, b dwarfFunc) int { return cmp.Compare(a.low, b.low) })
 	return nil
+}
+
+// hasNoCode reports whether no functions with code are described inside of such
+// an entry. GCC has those of classes that are local to a function inside of them.
+func hasNoCode(tag dwarf.Tag, local bool) bool {
+	switch tag {
+	case dwarf.TagEnumerationType, dwarf.TagArrayType, dwarf.TagSubroutineType, dwarf.TagInlinedSubroutine:
+		return true
+	case dwarf.TagStructType, dwarf.TagClassType, dwarf.TagUnionType:
+		return !local
+	}
+	return false
 }
 
 // function finds the entry of a site's function, and where its code begins behind

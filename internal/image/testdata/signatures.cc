@@ -58,4 +58,17 @@ template double add<double>(double, const double &);
 
 Virtual::Virtual(int x) : z(x) {}
 
+KEEP inline int outer(int k)
+{
+	struct Local {
+		int z;
+		//= local_method(pointer8 struct x0, int4 x1) int4 x0
+		KEEP int local_method(int q) { return q * z; }
+	};
+	//= operator()(pointer8 struct x0, int4 x1) int4 x0
+	auto lambda = [&](int a) KEEP { return a + k; };
+	return Local{k}.local_method(3) + lambda(k);
+}
+int calls_outer(int k) { return outer(k); }
+
 int main() { return 0; }
