@@ -76,7 +76,7 @@ func byHandWant(exits bool) []string {
 		calls := []string{
 			entry, ret,
 			fmt.Sprintf(`twelve(arg1:1 arg8:8 arg9:9 arg10:-10 arg12:%d)`, 12+i), fmt.Sprintf("twelve=%d", 12+i),
-			fmt.Sprintf(`floats(fparg1:0.5 fparg2:-2.25 arg1:%d fparg3:1e+10)`, i), "floats=9999999998.25",
+			fmt.Sprintf(`floats(fparg1:0.5 fparg2:-2.25 arg1:%d fparg3:1e+10)`, i), "floats=9.99999999825e+09",
 			fmt.Sprintf(`text(arg1:"hello \"world\"\n" arg2:%d)`, i), `text="ello \"world\"\n"`,
 		}
 		for j, c := range calls {
@@ -131,7 +131,7 @@ func TestProbesFaults(t *testing.T) {
 		}
 		fault := `{"fault":"`
 		for i, want := range []string{
-			`"whole"`, `"brink"`, fault, fault, "null", `{"fault":"0x123"}`, `{"fault":"0xdead00000000beef"}`, `"constant"`, `"on the stack"`, `""`,
+			`"whole"`, `"brink"`, fault, fault, `{"fault":"0x0"}`, `{"fault":"0x123"}`, `{"fault":"0xdead00000000beef"}`, `"constant"`, `"on the stack"`, `""`,
 		} {
 			if !strings.HasPrefix(got[i], "blind(arg1:"+want) || !strings.HasSuffix(got[i], fmt.Sprintf(" arg2:%d)", i)) {
 				t.Errorf("%s: %s, want %s", program, got[i], want)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,6 +50,8 @@ type ownPart struct {
 	at    uint32 // offset in the object's own code
 	size  uint32 // 0: there is none
 	words []uint32
+
+	next, other uint64 // where they go on
 }
 
 const ownAlign = 16
@@ -198,20 +201,20 @@ func (t *target) shadowCode() entry.Shadow {
 	return t.blob.Shadow
 }
 
-// compile makes a part for where it is, as things are now.
-func (t *target) compile(o *object, c *ownCode, part int) ([]uint32, error) {
-	p := c.program(part)
+// goesOn says where a part is, and where it goes on as things are now.
+func (t *target) goesOn(o *object, c *ownCode, part int) probe.Target {
 	target := probe.Target{At: o.island + t.ownOffset(o) + uint64(c.parts[part].at), Shared: t.sharedProbe(o)}
 	r := &o.traced.Records[c.record]
 	shadowed := t.rec.shadowed() && t.shadow != 0
 	switch part {
-	case entryAttached:
-		target.Next = t.table.Common(o.traced, r, ftrace.FlagTrigger|ftrace.FlagIPModify)
-		if target.Next == 0 {
-			target.Next = o.traced.Caller
+	case entryFused:
+		if len(c.wanted.Entry.Fields) == 0 {
+			target.Next = o.traced.Caller // an event without more
 		}
+	case entryAttached:
+		target.Next = cmp.Or(t.table.Common(o.traced, r, ftrace.FlagTrigger|ftrace.FlagIPModify), o.traced.Caller)
 		if shadowed {
-			if p.Cond != nil {
+			if c.wanted.Entry != nil && c.wanted.Entry.Cond != nil {
 				target.Else = o.traced.Caller
 			}
 			if c.undecided() {
@@ -219,14 +222,17 @@ func (t *target) compile(o *object, c *ownCode, part int) ([]uint32, error) {
 			}
 		}
 	case exitAttached:
-		target.Next = o.traced.ExitRet
-		if target.Next == 0 {
-			target.Next = o.island + t.blob.Exit.Ret
-		}
-		if shadowed && p.Cond != nil {
+		target.Next = cmp.Or(o.traced.ExitRet, o.island+t.blob.Exit.Ret)
+		if shadowed && c.wanted.Exit.Cond != nil {
 			target.Else = o.island + t.shadowCode().Drop.Ret
 		}
 	}
+	return target
+}
+
+// compile makes a part.
+func (c *ownCode) compile(part int, target probe.Target) ([]uint32, error) {
+	p := c.program(part)
 	if part >= exitFused {
 		return p.Exit(target)
 	}
@@ -261,13 +267,14 @@ func (t *target) writeOwn(o *object) error {
 			if c.parts[part].size == 0 {
 				continue
 			}
-			words, err := t.compile(o, c, part)
+			target := t.goesOn(o, c, part)
+			words, err := c.compile(part, target)
 			if err != nil {
 				t.rec.warn("%s in %s: recorded without arguments: %v", o.traced.Name(r), o.path, err)
 				ok = false
 				break
 			}
-			c.parts[part].words = words
+			c.parts[part].words, c.parts[part].next, c.parts[part].other = words, target.Next, target.Else
 			code := make([]byte, 4*len(words))
 			for i, w := range words {
 				binary.LittleEndian.PutUint32(code[4*i:], w)
@@ -285,39 +292,45 @@ func (t *target) writeOwn(o *object) error {
 	return nil
 }
 
-// linkOwn makes the attached code of functions of o go on to what there is now. Only
-// branches change, and others may be running them.
+// linkOwn makes the code of functions of o go on to what there is now. Only branches
+// change, and others may be running them.
 func (t *target) linkOwn(o *object) error {
-	if !t.attachedMode() {
-		return nil
-	}
 	text := &ftrace.LiveBatch{Memory: t.text()}
 	for _, c := range o.own {
-		for _, part := range []int{entryAttached, exitAttached} {
-			old := c.parts[part].words
-			if !c.written || old == nil {
+		for part := range c.parts {
+			if !c.written || c.parts[part].size == 0 {
 				continue
 			}
-			words, err := t.compile(o, c, part)
-			if err != nil {
+			if err := t.linkPart(text, o, c, part); err != nil {
 				return err
 			}
-			if len(words) != len(old) {
-				return fmt.Errorf("link code of %s: it has another length", o.traced.Name(&o.traced.Records[c.record]))
-			}
-			for i, w := range words {
-				if w == old[i] {
-					continue
-				}
-				at := o.island + t.ownOffset(o) + uint64(c.parts[part].at) + 4*uint64(i)
-				if err := text.Store(at, w); err != nil {
-					return err
-				}
-			}
-			c.parts[part].words = words
 		}
 	}
-	return text.Flush(func(uint64) bool { return true })
+	return text.Flush(nil)
+}
+
+func (t *target) linkPart(text *ftrace.LiveBatch, o *object, c *ownCode, part int) error {
+	p, target := &c.parts[part], t.goesOn(o, c, part)
+	if p.next == target.Next && p.other == target.Else {
+		return nil
+	}
+	words, err := c.compile(part, target)
+	if err != nil {
+		return err
+	}
+	if len(words) != len(p.words) {
+		return fmt.Errorf("link code of %s: it has another length", o.traced.Name(&o.traced.Records[c.record]))
+	}
+	for i, w := range words {
+		if w == p.words[i] {
+			continue
+		}
+		if err := text.Store(target.At+4*uint64(i), w); err != nil {
+			return err
+		}
+	}
+	p.words, p.next, p.other = words, target.Next, target.Else
+	return nil
 }
 
 // inheritOwn gives the objects of a forked child what is its own about their code.
