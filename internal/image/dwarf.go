@@ -153,10 +153,7 @@ func (im *Image) Signature(site Site) (sig *Signature, err error) {
 	}()
 	im.debug.mu.Lock()
 	defer im.debug.mu.Unlock()
-	if !im.debug.opened {
-		im.debug.opened = true
-		im.debug.data, im.debug.err = im.openDWARF()
-	}
+	im.debug.once(im)
 	if im.debug.err != nil {
 		return nil, fmt.Errorf("read debug information of %s in %s: %w", name, im.Path, im.debug.err)
 	}
@@ -165,6 +162,31 @@ func (im *Image) Signature(site Site) (sig *Signature, err error) {
 		return nil, fmt.Errorf("read debug information of %s in %s: %w", name, im.Path, err)
 	}
 	return sig, nil
+}
+
+// NoDWARF is why the object has no signatures at all; nil if it has some.
+func (im *Image) NoDWARF() error {
+	im.debug.mu.Lock()
+	defer im.debug.mu.Unlock()
+	im.debug.once(im)
+	if im.debug.err != nil {
+		return fmt.Errorf("read debug information of %s: %w", im.Path, im.debug.err)
+	}
+	return nil
+}
+
+// once opens the DWARF when it is first asked for.
+func (d *debugInfo) once(im *Image) {
+	if d.opened {
+		return
+	}
+	d.opened = true
+	defer func() {
+		if p := recover(); p != nil {
+			d.err = fmt.Errorf("malformed: %v", p)
+		}
+	}()
+	d.data, d.err = im.openDWARF()
 }
 
 // openDWARF reads the debug sections of the object or of its debug file.

@@ -167,11 +167,18 @@ func TestSignaturesOfDebugFile(t *testing.T) {
 		debug, bare := filepath.Join(dir, "object.debug"), filepath.Join(dir, "object")
 		run(t, "aarch64-linux-gnu-objcopy", "--only-keep-debug", path, debug)
 		run(t, "aarch64-linux-gnu-objcopy", strip, "--add-gnu-debuglink="+debug, path, bare)
-		checkSignatures(t, open(t, bare), want)
+		im := open(t, bare)
+		checkSignatures(t, im, want)
+		if err := im.NoDWARF(); err != nil {
+			t.Error(err)
+		}
 		if err := os.Remove(debug); err != nil {
 			t.Fatal(err)
 		}
-		im := open(t, bare)
+		im = open(t, bare)
+		if err := im.NoDWARF(); !errors.Is(err, ErrNoDWARF) {
+			t.Errorf("without the file: %v", err)
+		}
 		if _, err := im.Signature(im.Sites()[0]); !errors.Is(err, ErrNoDWARF) {
 			t.Errorf("without the file: %v, want %v", err, ErrNoDWARF)
 		}
