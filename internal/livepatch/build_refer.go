@@ -170,6 +170,8 @@ func (b *builder) undefined(y *symbol) (ref, error) {
 		return to, nil
 	case old != nil:
 		return b.oldRef(old), nil
+	case i != nil && i.canonical != 0:
+		return ref{kind: inTarget, name: y.name, va: i.canonical, fn: true, padded: true}, nil
 	case i != nil:
 		to.slots = *i
 	case y.name == tableName:
@@ -504,6 +506,9 @@ func (b *builder) refer(sec *section, r reloc, to ref, addend int64) error {
 			return fmt.Errorf("refer to %s: the address of a weak symbol has to come from a table: compile %s with -fPIC", shown(to.name), sec.obj.path)
 		}
 		f.to = b.pointer(to)
+		if to.kind == byName && sec.executable() && howtos[r.typ].value != absolute {
+			f.via = b.veneer(to) // code that is not position-independent refers so to functions
+		}
 	}
 	b.fixups = append(b.fixups, f)
 	return nil

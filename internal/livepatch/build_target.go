@@ -52,6 +52,9 @@ type imported struct {
 	// descriptor is a descriptor of a thread-local variable: the address of a
 	// function that finds it, and a word for that.
 	descriptor uint64
+	// canonical is the stub that stands for the function in all of a process, since
+	// a program that is not position-independent has taken its address.
+	canonical uint64
 }
 
 func openOriginal(path string) (o *original, err error) {
@@ -230,6 +233,9 @@ func (o *original) readRelocations(f *elf.File, dynamic []elf.Symbol) error {
 				o.slots[at] = y.Name
 			case elf.R_AARCH64_JUMP_SLOT:
 				i.call, i.plt = at, bySlot[at]
+				if y.Section == elf.SHN_UNDEF {
+					i.canonical = y.Value
+				}
 				o.slots[at] = y.Name
 			case elf.R_AARCH64_TLS_TPREL64:
 				i.tls = at

@@ -313,7 +313,7 @@ func (l *loading) relocate(im *Image, r relocation) error {
 	if isBranch && t.Stub != 0 {
 		to = l.target.Bias + t.Stub
 	} else if to, err = l.address(t); errors.Is(err, errIndirect) && r.Flags&finds != 0 {
-		if isBranch {
+		if r.Flags&hasVia != 0 {
 			to, r.Addend = l.base+uint64(r.Via)+finderAt, 0
 		}
 	} else if err != nil {
@@ -321,6 +321,9 @@ func (l *loading) relocate(im *Image, r relocation) error {
 	}
 	if isBranch && to == 0 && t.Weak { // it is not there, so nobody gets here: go on behind it
 		to, r.Addend = at+4, 0
+	}
+	if !isBranch && r.Flags&hasVia != 0 && l.isFunc(t) && far(to, l.base) {
+		to, r.Addend = l.base+uint64(r.Via), 0
 	}
 	to += uint64(r.Addend)
 	if isBranch && !howtos[typ].reaches(to, at) && r.Flags&hasVia != 0 {
@@ -334,6 +337,15 @@ func (l *loading) relocate(im *Image, r relocation) error {
 	}
 	return nil
 }
+
+// isFunc reports whether a reference is to code.
+func (l *loading) isFunc(t target) bool {
+	return t.Func || t.Stub != 0 || l.names[t.Name].typ == elf.STT_FUNC || l.names[t.Name].typ == elf.STT_GNU_IFUNC
+}
+
+// far reports whether ADRP in a patch at base may not reach an address: the
+// instruction that completes the address has to come to the same answer.
+func far(addr, base uint64) bool { return addr-base+1<<31 >= 1<<32 }
 
 func baseName(path string) string {
 	for i := len(path) - 1; i >= 0; i-- {

@@ -91,7 +91,7 @@ type relocation struct {
 	Type   uint16
 	Flags  uint16
 	Target uint32
-	Via    uint32 // with hasVia: the offset of code by which a branch reaches farther
+	Via    uint32 // with hasVia: the offset of code by which a reference reaches farther
 	Addend int64
 }
 
