@@ -135,10 +135,12 @@ type Result struct {
 }
 
 // ResultCount is how many there are, a power of two: of a call it is the one with the
-// number sp / 16, modulo that.
+// number sp * ResultHash >> (64 - ResultBits), since stacks of threads lie at regular
+// distances (Knuth, The Art of Computer Programming 6.4, multiplicative hashing).
 const (
 	ResultBits     = 7
 	ResultCount    = 1 << ResultBits
+	ResultHash     = 0x9e3779b97f4a7c15
 	ControlResults = 1024 // offset of Control.Results
 )
 

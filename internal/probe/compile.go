@@ -42,6 +42,7 @@ const (
 	controlSize       = 4096
 	controlResults    = 1024
 	resultBits        = 7
+	resultHash        = 0x9e3779b97f4a7c15
 	memUnseen         = 1 << 18
 )
 

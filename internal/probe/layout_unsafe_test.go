@@ -31,6 +31,7 @@ func TestLayout(t *testing.T) {
 		{"literalsIndex", literalsIndex, uint64(unsafe.Offsetof(l.Index))},
 		{"controlSize", controlSize, entry.ControlSize},
 		{"controlResults", controlResults, uint64(unsafe.Offsetof(k.Results))},
+		{"resultHash", resultHash, entry.ResultHash},
 		{"resultBits", resultBits, entry.ResultBits},
 		{"size of results", 16 << resultBits, uint64(unsafe.Sizeof(k.Results))},
 		{"memUnseen", memUnseen, entry.MemUnseen},

@@ -114,7 +114,7 @@ func (w *world) place() {
 	w.saved = 0
 	if w.exit && w.rng.IntN(3) == 0 {
 		w.saved = w.pointer() | 1
-		head.Results[w.sp()/16%entry.ResultCount] = entry.Result{SP: w.sp(), X8: w.saved}
+		head.Results[resultOf(w.sp())] = entry.Result{SP: w.sp(), X8: w.saved}
 	}
 	record := w.sp() - 32
 	if w.exit {

@@ -10,7 +10,9 @@ func (c *compiler) result(sp, slot, tmp arm64.Reg) {
 	c.entrySP(sp, 0)
 	c.LdrFar(slot, c.t.Shared.Literals+literalsTable)
 	c.AddImm(slot, slot, controlResults-controlSize)
-	c.Ubfx(tmp, sp, 4, resultBits)
+	c.LdrLiteral(tmp, resultHash)
+	c.Mul(tmp, tmp, sp)
+	c.LsrImm(tmp, tmp, 64-resultBits)
 	c.Add(slot, slot, tmp, 4)
 }
 

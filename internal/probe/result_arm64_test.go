@@ -7,6 +7,9 @@ import (
 	"nopal/internal/entry"
 )
 
+// resultOf is the number of a call's entry in Control.Results.
+func resultOf(sp uint64) uint64 { return sp * entry.ResultHash >> (64 - entry.ResultBits) }
+
 // The exit of a call finds what its entry saw in x8, once, unless another call came to
 // the same place.
 func TestSavedX8(t *testing.T) {
@@ -67,13 +70,30 @@ func TestSavedX8(t *testing.T) {
 	if header, value := leave(sp); header != entry.MemUnseen || value != 0 {
 		t.Errorf("once more: header %#x, value %#x", header, value)
 	}
+	same := sp - 32
+	for resultOf(same) != resultOf(sp) {
+		same -= 16
+	}
 	enter(sp, w.arenaAt+64)
 	enter(sp-16, w.arenaAt+64)
-	enter(sp-16*entry.ResultCount, w.arenaAt+64)
+	enter(same, w.arenaAt+64)
 	if header, _ := leave(sp); header != entry.MemUnseen {
 		t.Errorf("another call in its place: header %#x", header)
 	}
 	if header, _ := leave(sp - 16); header != 10 {
 		t.Errorf("a call beside it: header %#x", header)
+	}
+}
+
+// Calls at the same depth of many threads, whose stacks have the size that is usual, have
+// entries of their own.
+func TestResultOf(t *testing.T) {
+	const threads, stack = 32, 8 << 20
+	used := map[uint64]bool{}
+	for i := range uint64(threads) {
+		used[resultOf(0xffff80000000-i*stack-0x770)] = true
+	}
+	if len(used) < threads*3/4 {
+		t.Errorf("%d entries for %d threads", len(used), threads)
 	}
 }
