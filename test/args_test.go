@@ -108,12 +108,15 @@ func TestArgsRandom(t *testing.T) {
 	}
 }
 
-// Classes, strings and enumerations of C++ are shown as they are written.
+// Classes, strings and enumerations of C++ and Rust are shown as they are written.
 func TestArgsClasses(t *testing.T) {
-	for _, program := range []string{"classes", "classes-o0", "classes-clang"} {
+	for _, program := range []string{"classes", "classes-o0", "classes-clang", "rust"} {
 		t.Run(program, func(t *testing.T) {
-			names := []string{"counted", "strings", "boxes", "modes", "point", "joined", "made", "Base::method"}
-			base := func(name string) string { name, _, _ = strings.Cut(name, "("); return name }
+			names := []string{"counted", "strings", "boxes", "modes", "point", "joined", "made", "Base::method", "name", "greet", "pass", "split", "numbers"}
+			base := func(name string) string {
+				name, _, _ = strings.Cut(name, "(")
+				return strings.TrimPrefix(name, "rust::")
+			}
 			o, got := shownBy(t, program, func(name string) bool { return slices.Contains(names, base(name)) })
 			i := 0
 			for line := range strings.Lines(o.stdout) {

@@ -36,3 +36,5 @@ pub struct Triple { a: u32, b: u32, c: u32 }
 #[inline(never)] pub fn whole(s: &String, v: u64) -> String { loop {} }
 //= split(uint8 x0, uint8 x1, uint8 x2, uint8 x3, uint8 x4, uint8 x5, uint8 x6, struct16 x7+s0, uint8 s8) uint8 x0
 #[inline(never)] pub fn split(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, s: &str, z: u64) -> u64 { z }
+//= pass(struct24 *x0, struct16 x1+x2) struct24 *x8
+#[inline(never)] pub fn pass(s: String, t: &str) -> String { s }
