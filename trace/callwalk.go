@@ -26,7 +26,8 @@ type callWalk struct {
 	at       int    // offset of the next time
 	time     uint64 // its low bits count
 	high     uint64
-	open     int // the innermost calls that the encoder knew of
+	open     int     // the innermost calls that the encoder knew of
+	spare    callDef // one that is used but once
 }
 
 // callDef is a definition as it is used here.
@@ -362,7 +363,8 @@ func (c *Calls) define() (*callDef, error) {
 	}
 	w.stream.grow(c.rec)
 	if len(w.defs) >= maxDefs {
-		return &d, nil
+		w.spare = d // lest every definition is allocated
+		return &w.spare, nil
 	}
 	w.defs = append(w.defs, d)
 	return &w.defs[len(w.defs)-1], nil
