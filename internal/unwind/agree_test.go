@@ -87,7 +87,7 @@ func TestFlowAgreesWithCFI(t *testing.T) {
 					if !ok {
 						continue
 					}
-					p, ok := s.row(false)
+					p, ok := s.places()
 					if !ok {
 						continue
 					}
@@ -107,41 +107,41 @@ func TestFlowAgreesWithCFI(t *testing.T) {
 }
 
 // differs says where places and a row do not mean the same.
-func differs(s *flowState, p *Ours, r *row) string {
+func differs(s *flowState, p *places, r *row) string {
 	base := s.reg[r.base%32]
 	if r.expr != nil || base.kind == valueFrame && base.v+r.off != 0 {
 		return "CFA"
 	}
-	want := func(n uint64) Place {
+	want := func(n uint64) place {
 		switch rule := r.regs[n]; rule.kind {
 		case ruleDefault, ruleSame:
-			return Place{Kind: Register, N: uint8(n)}
+			return place{kind: register, n: uint8(n)}
 		case ruleOffset:
-			return Place{Kind: Stacked, Off: rule.off}
+			return place{kind: stacked, off: rule.off}
 		case ruleRegister:
-			return Place{Kind: Register, N: uint8(rule.off)}
+			return place{kind: register, n: uint8(rule.off)}
 		}
-		return Place{}
+		return place{}
 	}
-	same := func(reg int64, w Place) bool {
-		switch w.Kind {
-		case Register:
-			return s.reg[w.N] == value{valueEntry, reg}
-		case Stacked:
+	same := func(reg int64, w place) bool {
+		switch w.kind {
+		case register:
+			return s.reg[w.n] == value{valueEntry, reg}
+		case stacked:
 			for _, a := range s.slots {
-				if a.reg == reg && a.off == w.Off {
+				if a.reg == reg && a.off == w.off {
 					return true
 				}
 			}
 		}
 		return false
 	}
-	if !same(lrColumn, want(lrColumn)) && want(lrColumn).Kind != Nowhere && p.Return.Kind != Nowhere {
+	if !same(lrColumn, want(lrColumn)) && want(lrColumn).kind != nowhere && p.ret.kind != nowhere {
 		return "return address"
 	}
 	for n := int64(19); n < 30; n++ {
-		if !same(n, want(uint64(n))) && p.Saved[n-19].Kind != Nowhere {
-			return fmt.Sprintf("x%d: %+v, not %+v", n, p.Saved[n-19], want(uint64(n)))
+		if !same(n, want(uint64(n))) && p.saved[n-19].kind != nowhere {
+			return fmt.Sprintf("x%d: %+v, not %+v", n, p.saved[n-19], want(uint64(n)))
 		}
 	}
 	return ""

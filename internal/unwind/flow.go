@@ -34,10 +34,6 @@ type frameSlot struct {
 	reg int64
 }
 
-// entryFunc is the register that a call of our code has changed: x30 leads into the
-// traced function then, and x9 is its return address.
-const entryFunc = 32
-
 // maxSlots is how many registers a frame saves at most: x19 to x30, twice.
 const maxSlots = 24
 
@@ -55,17 +51,15 @@ type flow struct {
 	known   map[int]*flowState // before the instructions that branches lead to
 	entries map[int]*flowState
 	leads   []bool // a branch leads there
-	isOurs  func(pc uint64) bool
-	broken  bool // not all of it could be followed
+	broken  bool   // not all of it could be followed
 }
 
 // maxFlow is how many instructions a function may have to be followed.
 const maxFlow = 1 << 17
 
-// newFlow follows code from its entries on, into which no call returns. isOurs tells calls
-// of our own code, which change nothing.
-func newFlow(start uint64, code []uint32, entries map[int]*flowState, isOurs func(uint64) bool) *flow {
-	f := &flow{start: start, code: code, entries: entries, known: map[int]*flowState{}, isOurs: isOurs}
+// newFlow follows code from its entries on, into which no call returns.
+func newFlow(start uint64, code []uint32, entries map[int]*flowState) *flow {
+	f := &flow{start: start, code: code, entries: entries, known: map[int]*flowState{}}
 	f.leads = make([]bool, len(code))
 	for i := range code {
 		if to, ok := f.target(i); ok {
@@ -162,14 +156,7 @@ func (f *flow) step(s *flowState, i int) (next bool, target int, branches bool) 
 	case arm64.KindBCond, arm64.KindCBZ, arm64.KindTBZ:
 		to, ok := f.target(i)
 		return true, to, ok
-	case arm64.KindBL:
-		if at, _ := arm64.BranchTarget(f.start+uint64(i)*insnSize, insn); f.isOurs != nil && f.isOurs(at) {
-			s.forget(0x3fe00)
-			return true, 0, false
-		}
-		s.call()
-		return f.returns(i), 0, false
-	case arm64.KindBLR, arm64.KindBLRA:
+	case arm64.KindBL, arm64.KindBLR, arm64.KindBLRA:
 		s.call()
 		return f.returns(i), 0, false
 	case arm64.KindBR, arm64.KindBRA, arm64.KindRET, arm64.KindRETAA, arm64.KindRETAB, arm64.KindERET, arm64.KindUDF, arm64.KindHLT:
@@ -236,41 +223,97 @@ func (f *flow) at(pc uint64) (s *flowState, ok bool) {
 	return &c, true
 }
 
-// fill reaches what is only reached by computed jumps and as landing pads of exceptions.
-// These come from places in the function that are known, and if all of these have one frame,
-// so have the places that they lead to. Otherwise nothing is known of what is not
-// reached, nor of what else it leads to. whole: all of the code belongs to the function;
-// if not, there may be others behind it.
+// fill reaches what only computed jumps lead to: what is not reached otherwise, since
+// landing pads are entries. If all such jumps have one frame, so have the places that they
+// lead to. Where that is not so, the function is broken: nothing is certain then but what
+// the call frame information says as well. whole: all of the code belongs to the
+// function; if not, there may be others behind it.
 func (f *flow) fill(whole bool) {
-	reached, frame, computed := f.sources()
-	if !whole {
-		f.broken = computed
+	reached, jumps, calls := f.sources()
+	if !jumps.any {
+		return
+	}
+	// A call that does not return may stand before a place that a jump leads to.
+	if f.broken = jumps.several || !whole || calls.any && (calls.several || !calls.frame.equal(jumps.frame)); jumps.several || !whole {
 		return
 	}
 	entries := map[int]*flowState{}
 	for i := range f.code {
 		if !reached[i] && f.code[i] != arm64.Nop && (i == 0 || reached[i-1] || f.ends(i-1)) {
-			entries[i] = frame
+			entries[i] = jumps.frame
 		}
-	}
-	if frame == nil {
-		// What seems to be where a call returns to may be where a jump leads to.
-		f.broken = computed || len(entries) > 0
-		return
 	}
 	if len(entries) == 0 {
 		return
 	}
-	before := make(map[int]flowState, len(f.known))
-	for i, s := range f.known {
-		before[i] = *s
-	}
 	f.follow(entries)
-	for i, s := range before {
-		if s.reg[spColumn] != f.known[i].reg[spColumn] || s.reg[fpColumn] != f.known[i].reg[fpColumn] {
-			f.broken = true
+	_, jumps, calls = f.sources()
+	f.broken = jumps.several || calls.any && (calls.several || !calls.frame.equal(jumps.frame))
+}
+
+// common is what the states at several places have in common.
+type common struct {
+	frame        *flowState
+	any, several bool // states; which differ in what leads to the caller
+}
+
+func (c *common) add(s *flowState) {
+	if !c.any {
+		own := *s
+		c.frame, c.any = &own, true
+		return
+	}
+	c.several = c.several || !c.frame.equal(s)
+	c.frame.merge(s)
+}
+
+// sources gives what is reached, and what is common to the computed jumps in it, and
+// to the calls.
+func (f *flow) sources() (reached []bool, jumps, calls common) {
+	reached = make([]bool, len(f.code))
+	for i := range f.known {
+		s := *f.known[i]
+		for j := i; ; {
+			reached[j] = true
+			switch arm64.Classify(f.code[j]) {
+			case arm64.KindBL, arm64.KindBLR, arm64.KindBLRA:
+				calls.add(&s)
+			case arm64.KindBR, arm64.KindBRA:
+				if !f.isTailCall(j, &s) {
+					jumps.add(&s)
+				}
+			}
+			next, _, _ := f.step(&s, j)
+			j++
+			if !next || j >= len(f.code) || f.leads[j] {
+				break
+			}
 		}
 	}
+	return reached, jumps, calls
+}
+
+// isTailCall reports whether a computed jump leaves the function: all is as at the entry,
+// and its target was loaded or passed as a pointer, while that of a jump by a table is a sum.
+func (f *flow) isTailCall(i int, s *flowState) bool {
+	if s.reg[spColumn] != (value{valueFrame, 0}) || s.reg[lrColumn] != (value{valueEntry, lrColumn}) {
+		return false
+	}
+	const (
+		addMask, add = 0x7f000000, 0x0b000000 // with a shifted or extended register
+		enough       = 16
+	)
+	reg := f.code[i] >> 5 & 31
+	for j := i - 1; j >= max(0, i-enough); j-- {
+		writes, ok := arm64.Writes(f.code[j])
+		switch {
+		case f.leads[j+1] || !ok:
+			return false
+		case writes>>reg&1 != 0:
+			return f.code[j]&addMask != add
+		}
+	}
+	return i <= enough
 }
 
 // ends reports whether the instruction behind i is only reached from elsewhere.
@@ -278,68 +321,6 @@ func (f *flow) ends(i int) bool {
 	s := flowState{}
 	next, _, _ := f.step(&s, i)
 	return !next
-}
-
-// sources gives what is reached, the one frame that all computed jumps and calls in it
-// have, nil where they have several, and whether there are such jumps.
-func (f *flow) sources() (reached []bool, frame *flowState, computed bool) {
-	reached = make([]bool, len(f.code))
-	several := false
-	for i := range f.known {
-		s := *f.known[i]
-		for j := i; ; {
-			reached[j] = true
-			if f.isSource(j, &s) {
-				before := s
-				before.call()
-				if kind := arm64.Classify(f.code[j]); kind == arm64.KindBR || kind == arm64.KindBRA {
-					computed = true
-				}
-				if frame == nil {
-					frame = &before
-				}
-				frame.merge(&before)
-				several = several || !frame.equal(&before)
-			}
-			next, _, _ := f.step(&s, j)
-			j++
-			if !next || j >= len(f.code) {
-				break
-			}
-			if f.leads[j] {
-				break
-			}
-		}
-	}
-	if several {
-		return reached, nil, computed
-	}
-	return reached, frame, computed
-}
-
-// isSource reports whether instruction i, before which s holds, may lead to a place that
-// it does not name.
-func (f *flow) isSource(i int, s *flowState) bool {
-	switch arm64.Classify(f.code[i]) {
-	case arm64.KindBL, arm64.KindBLR, arm64.KindBLRA:
-		return true
-	case arm64.KindBR, arm64.KindBRA:
-	default:
-		return false
-	}
-	if s.reg[spColumn] != (value{valueFrame, 0}) || s.reg[lrColumn] != (value{valueEntry, lrColumn}) {
-		return true
-	}
-	// All is as at the entry: a tail call, unless the target is computed, as that of a
-	// jump by a table is.
-	const addMask, add = 0x7f200000, 0x0b000000 // with a shifted or extended register
-	reg := f.code[i] >> 5 & 31
-	for j := i - 1; j >= max(0, i-4); j-- {
-		if insn := f.code[j]; insn&31 == reg && (insn&addMask == add || insn&addMask == add|0x00200000) {
-			return true
-		}
-	}
-	return false
 }
 
 // merge makes s what is true in s and in t, and reports whether it changed.

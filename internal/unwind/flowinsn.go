@@ -10,6 +10,10 @@ const (
 	singleMask           = 0x3b000000
 )
 
+func isTransfer(insn uint32) bool {
+	return insn&pairMask == pair || insn&singleMask == single || insn&singleMask == singleScaled
+}
+
 // step does to a state what an instruction that is no branch does. It reports
 // whether it knows the instruction.
 func (s *flowState) step(insn uint32) bool {
@@ -21,7 +25,7 @@ func (s *flowState) step(insn uint32) bool {
 		return false
 	}
 	switch {
-	case insn&pairMask == pair, insn&singleMask == single, insn&singleMask == singleScaled:
+	case isTransfer(insn):
 		s.transfer(insn, writes)
 	default:
 		to, v := s.compute(insn)
@@ -77,6 +81,10 @@ func (s *flowState) compute(insn uint32) (to uint32, v value) {
 		return to, s.sum(insn, s.reg[rn], s.operand(rm))
 	case insn&0xbfe0fc00 == 0x8b000000: // add, sub xd, xn, xm
 		return to, s.sum(insn, s.operand(rn), s.operand(rm))
+	case insn&0xffe0fc00 == 0xca000000: // eor xd, xn, xm
+		if a, b := s.operand(rn), s.operand(rm); a.kind == valueConst && b.kind == valueConst {
+			return to, value{valueConst, a.v ^ b.v}
+		}
 	case insn&0xffff0000 == 0xdac10000: // pacia, autia and so on: a pointer stays what it points at
 		return to, s.operand(to)
 	}
@@ -105,118 +113,151 @@ func (v value) plus(by int64) value {
 	return value{}
 }
 
-// transfer does loads and stores of one register or two. What they leave in
-// memory elsewhere than in the frame cannot be in the frame: nobody but the function
-// itself writes to where it has saved registers.
-func (s *flowState) transfer(insn, writes uint32) {
-	pairs := insn&pairMask == pair
+// access is what a load or store does.
+type access struct {
+	regs      []uint32
+	base      uint32
+	at        value // where
+	moved     value // the base afterwards, where it is written back
+	size      int64 // of one register
+	load      bool
+	wide      bool // general registers of 64 bits
+	writeback bool
+}
+
+// accessOf decodes a load or store of one register or two.
+func (s *flowState) accessOf(insn uint32) access {
+	a := access{regs: []uint32{insn & 31}, base: insn >> 5 & 31}
 	vector := insn>>26&1 != 0
-	rn := insn >> 5 & 31
-	at := s.reg[rn]
-	size := int64(1) << (insn >> 30 & 3)
-	load := insn>>22&3 != 0
-	var moved int64
-	writeback, post, offset := false, false, true
-	switch {
-	case pairs:
-		size = 4 << (insn >> 31)
+	opc, scale := insn>>22&3, insn>>30&3
+	var by int64
+	post, offset := false, true
+	a.at = s.reg[a.base]
+	if insn&pairMask == pair {
+		a.regs = append(a.regs, insn>>10&31)
+		a.size = 4 << (insn >> 31)
 		if vector {
-			size = 4 << (insn >> 30 & 3)
+			a.size = 4 << scale
 		}
-		load = insn>>22&1 != 0
-		moved = int64(int32(insn<<10)>>25) * size
+		a.load = opc&1 != 0
+		a.wide = !vector && a.size == 8
+		by = int64(int32(insn<<10)>>25) * a.size
 		mode := insn >> 23 & 3
-		writeback, post = mode&1 != 0, mode == 1
-	default:
+		a.writeback, post = mode&1 != 0, mode == 1
+	} else {
+		a.size = 1 << scale
+		a.load = opc != 0
 		if vector {
-			load = insn>>22&1 != 0
-			if insn>>30 == 0 && insn>>23&1 != 0 {
-				size = 16
+			a.load = opc&1 != 0
+			if scale == 0 && opc&2 != 0 {
+				a.size = 16
 			}
 		}
+		a.wide = !vector && a.size == 8 && opc < 2 // not a prefetch
 		switch {
 		case insn>>24&1 != 0:
-			moved = int64(insn>>10&0xfff) * size
+			by = int64(insn>>10&0xfff) * a.size
 		case insn>>21&1 == 0:
-			moved = int64(int32(insn<<11) >> 23)
+			by = int64(int32(insn<<11) >> 23)
 			form := insn >> 10 & 3
-			writeback, post = form&1 != 0, form == 1
+			a.writeback, post = form&1 != 0, form == 1
 		default:
 			offset = false // by a register, or atomic
 		}
 	}
-	base := at.plus(moved)
-	if !post {
-		at = base
+	a.moved = a.at.plus(by)
+	switch {
+	case !offset:
+		a.at = value{}
+	case !post:
+		a.at = a.moved
 	}
-	if !offset {
-		at = value{}
-	}
-	wide := !vector && size == 8 && (pairs || insn>>23&1 == 0) // not a prefetch
-	regs := []uint32{insn & 31}
-	if pairs {
-		regs = append(regs, insn>>10&31)
-	}
-	if !load && at.kind == valueFrame {
-		held := make([]value, len(regs))
-		for i, r := range regs {
+	return a
+}
+
+// transfer does loads and stores. What they leave in memory elsewhere than in the
+// frame cannot be in the frame: nobody but the function itself writes to where it
+// has saved registers.
+func (s *flowState) transfer(insn, writes uint32) {
+	a := s.accessOf(insn)
+	inFrame := a.at.kind == valueFrame
+	if inFrame && !a.load {
+		held := make([]value, len(a.regs))
+		for i, r := range a.regs {
 			held[i] = s.operand(r)
 		}
-		s.clobber(at.v, size*int64(len(regs)))
+		s.clobber(a.at.v, a.size*int64(len(a.regs)))
 		for i, v := range held {
-			if wide && v.kind == valueEntry && v.v >= 19 && v.v != spColumn && len(s.slots) < maxSlots {
-				s.slots = withSlot(s.slots, frameSlot{at.v + int64(i)*8, v.v})
+			if a.wide && v.kind == valueEntry && v.v >= 19 && v.v < spColumn && len(s.slots) < maxSlots {
+				s.slots = withSlot(s.slots, frameSlot{a.at.v + int64(i)*8, v.v})
 			}
 		}
 	}
 	s.forget(writes)
-	if load && wide && at.kind == valueFrame {
-		for i, r := range regs {
-			if r == 31 {
-				continue
-			}
+	if inFrame && a.load && a.wide {
+		for i, r := range a.regs {
 			for _, slot := range s.slots {
-				if slot.off == at.v+int64(i)*8 {
+				if r != 31 && slot.off == a.at.v+int64(i)*8 {
 					s.reg[r] = value{valueEntry, slot.reg}
 				}
 			}
 		}
 	}
-	if writeback {
-		s.reg[rn] = base
+	if a.writeback {
+		s.reg[a.base] = a.moved
 	}
 }
 
-// row says what a state means for unwinding. It is not ok where the CFA is not
+// places says what a state means for unwinding. It is not ok where the CFA is not
 // known.
-func (s *flowState) row(asOurs bool) (Ours, bool) {
-	var o Ours
-	ok := false
+func (s *flowState) places() (p places, ok bool) {
 	for _, n := range []uint8{spColumn, fpColumn, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28} {
 		if v := s.reg[n]; v.kind == valueFrame {
-			o.Base, o.Off, ok = n, -v.v, true
+			p.base, p.off, ok = n, -v.v, true
 			break
 		}
 	}
-	place := func(reg int64) Place {
-		for _, a := range s.slots {
-			if a.reg == reg {
-				return Place{Kind: Stacked, Off: a.off}
-			}
+	p.ret = s.place(lrColumn)
+	for i := range p.saved {
+		p.saved[i] = s.place(int64(19 + i))
+	}
+	return p, ok
+}
+
+// place finds what a register held at the entry. It is taken from the stack if it is
+// there, too: what a register holds may be by way of code that was not followed.
+func (s *flowState) place(reg int64) place {
+	if a := s.saved(reg); a != (frameSlot{}) {
+		return place{kind: stacked, off: a.off}
+	}
+	for n := range 31 {
+		if s.reg[n] == (value{valueEntry, reg}) {
+			return place{kind: register, n: uint8(n)}
 		}
-		for n := range 31 {
-			if s.reg[n] == (value{valueEntry, reg}) {
-				return Place{Kind: Register, N: uint8(n)}
-			}
-		}
-		return Place{}
 	}
-	o.Return = place(lrColumn)
-	if asOurs {
-		o.Func = place(entryFunc)
-	}
-	for i := range o.Saved {
-		o.Saved[i] = place(int64(19 + i))
-	}
-	return o, ok
+	return place{}
+}
+
+// placeKind says what a place is.
+type placeKind uint8
+
+const (
+	nowhere  placeKind = iota // not known, or not any more
+	register                  // in register n
+	stacked                   // in memory at CFA + off
+)
+
+// place is where a value is found.
+type place struct {
+	kind placeKind
+	n    uint8
+	off  int64
+}
+
+// places is what holds at one instruction.
+type places struct {
+	base  uint8 // CFA = this register + off
+	off   int64
+	ret   place     // the return address
+	saved [11]place // x19 to x29
 }

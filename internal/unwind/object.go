@@ -448,7 +448,7 @@ func (o *object) follow(e *fde) *flow {
 			return nil
 		}
 	}
-	f := newFlow(e.start, code, entries, nil)
+	f := newFlow(e.start, code, entries)
 	f.fill(true)
 	return f
 }

@@ -99,10 +99,8 @@ func (u *Unwinder) unwind(s *state) (step, *failure) {
 		return step{}, fail("that is no code")
 	}
 	at := step{object: u.maps[i].Path}
-	if u.o.Ours != nil {
-		if ours, ok := u.o.Ours(s.pc); ok {
-			return at, u.leaveOurs(s, &at, &ours)
-		}
+	if u.own(s.pc) {
+		return at, u.leaveOwn(s, &at)
 	}
 	if frame, ok := u.signalFrame(s); ok {
 		return at, u.leaveSignal(s, &at, frame)
@@ -266,13 +264,8 @@ func (u *Unwinder) check(s *state, at *step) *failure {
 	if _, ok := u.codeAt(n.pc); !ok || n.pc%insnSize != 0 {
 		return fail("its return address would be %#x, which is no code", n.pc)
 	}
-	if n.exact || u.behindCall(n.pc) {
+	if n.exact || u.behindCall(n.pc) || u.own(n.pc) {
 		return nil
-	}
-	if u.o.Ours != nil {
-		if _, ok := u.o.Ours(n.pc); ok {
-			return nil
-		}
 	}
 	if _, ok := u.signalFrame(n); ok {
 		return nil
@@ -293,54 +286,35 @@ func (u *Unwinder) behindCall(pc uint64) bool {
 	return insn&blMask == bl || insn&blrMask == blr
 }
 
-// leaveOurs makes the state of the program that came to our code.
-func (u *Unwinder) leaveOurs(s *state, at *step, ours *Ours) *failure {
-	at.next.kind = Trampoline
-	if why := u.places(s, at, ours); why != nil {
-		why.passing = true
-		return why
-	}
-	if ours.Func.Kind == Nowhere {
-		return nil
-	}
-	var ok bool
-	at.next.set(lrColumn, at.next.pc)
-	if at.next.pc, ok = u.place(s, at.cfa, ours.Func); !ok {
-		return &failure{reason: "it is not known which function called nopal's code", passing: true}
-	}
-	at.next.exact, at.end = true, false
-	return nil
-}
-
-func (u *Unwinder) place(s *state, cfa uint64, p Place) (uint64, bool) {
-	switch p.Kind {
-	case Register:
-		return s.reg(uint64(p.N))
-	case Stacked:
-		return u.word(cfa + uint64(p.Off))
+func (u *Unwinder) place(s *state, cfa uint64, p place) (uint64, bool) {
+	switch p.kind {
+	case register:
+		return s.reg(uint64(p.n))
+	case stacked:
+		return u.word(cfa + uint64(p.off))
 	}
 	return 0, false
 }
 
 // places makes the caller's state by what is known of an instruction.
-func (u *Unwinder) places(s *state, at *step, o *Ours) *failure {
-	base, ok := s.reg(uint64(o.Base))
+func (u *Unwinder) places(s *state, at *step, p *places) *failure {
+	base, ok := s.reg(uint64(p.base))
 	if !ok {
 		return fail("the register that leads to its frame is not known there")
 	}
-	at.cfa = base + uint64(o.Off)
+	at.cfa = base + uint64(p.off)
 	n := &at.next
 	n.sp = at.cfa
-	for i, p := range o.Saved {
-		if v, ok := u.place(s, at.cfa, p); ok {
+	for i, saved := range p.saved {
+		if v, ok := u.place(s, at.cfa, saved); ok {
 			n.set(uint64(19+i), v)
 		}
 	}
-	ret, ok := u.place(s, at.cfa, o.Return)
+	ret, ok := u.place(s, at.cfa, p.ret)
 	if !ok {
 		return fail("its return address is not known")
 	}
-	at.raInRegister = o.Return.Kind == Register
+	at.raInRegister = p.ret.kind == register
 	n.pc = ret &^ u.o.PACMask // signed or not
 	n.set(lrColumn, n.pc)
 	return n.ends(at)
@@ -400,12 +374,12 @@ func (u *Unwinder) byFlow(s *state, at *step, f *flow, pc uint64) *failure {
 	if !ok {
 		return fail("no way through its function is known that leads there")
 	}
-	places, ok := known.row(false)
+	p, ok := known.places()
 	if !ok {
 		return fail("it is not known what its function has done to the stack pointer")
 	}
-	if ret := places.Return; !s.exact && ret.Kind == Register && (ret.N < 19 || ret.N == lrColumn) {
+	if !s.exact && p.ret.kind == register && (p.ret.n < 19 || p.ret.n == lrColumn) {
 		return fail("its return address was in a register that its call has changed")
 	}
-	return u.places(s, at, &places)
+	return u.places(s, at, &p)
 }

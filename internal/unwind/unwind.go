@@ -77,36 +77,6 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("unwind from %#x%s: %s", e.PC, in, e.Reason)
 }
 
-// PlaceKind says what a Place is.
-type PlaceKind uint8
-
-// The kinds of places.
-const (
-	Nowhere  PlaceKind = iota // not known, or not any more
-	Register                  // in register N: 0 to 30, or 31 for sp
-	Stacked                   // in memory at CFA + Off
-)
-
-// Place is where a value is found.
-type Place struct {
-	Kind PlaceKind
-	N    uint8
-	Off  int64
-}
-
-// Ours says what holds at one instruction of nopal's code in the target.
-type Ours struct {
-	// Base + Off is the stack pointer that the program had when it came here.
-	Base uint8 // a register: 0 to 30, or 31 for sp
-	Off  int64
-	// Func is where the address is at which the function goes on that this code was
-	// called from. Nowhere: at an exit, which the function has left; Return is then
-	// where the thread goes on.
-	Func   Place
-	Return Place     // the return address of that function
-	Saved  [11]Place // x19 to x29 of that function
-}
-
 // Options are what New may be told.
 type Options struct {
 	// PACMask are the bits of a return address that are its signature, as
@@ -119,8 +89,9 @@ type Options struct {
 	// included), where a function's return address is in x30 and nothing is on its stack yet.
 	// Nil: what the objects' own tables of sites say.
 	Site func(pc uint64) bool
-	// Ours tells what holds at an instruction of nopal's own code. Nil: there is none.
-	Ours func(pc uint64) (Ours, bool)
+	// Own tells nopal's own code in the process: trampolines, stubs, what is made for
+	// a function. It is followed to where it goes on in the program. Nil: there is none.
+	Own func(pc uint64) bool
 }
 
 // Unwinder makes stacks of one process. It is to be used by one goroutine at a
