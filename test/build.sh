@@ -133,7 +133,7 @@ make test/plain $src/fib.c $cc -O2 -g -I$src $src/fib.c
 wait
 make test/ctors $src/ctors.c $cc $traced $src/ctors.c -L$out/test -lplug '-Wl,-rpath,$ORIGIN'
 
-for name in fib threads abi control jumps forks probes; do
+for name in fib threads abi control jumps forks probes faults; do
 	make test/$name-static $src/$name.c $cc $traced -static $src/$name.c
 done
 make test/ctors-static $src/ctors.c $cc $traced -static $src/ctors.c $src/libplug.c
@@ -160,7 +160,7 @@ make test/tree-stripped $src/tree.c stripped $cc $traced $src/tree.c
 # kernel and the loader map the text with PROT_BTI. Start files of our own,
 # because the distribution's may have no landing pads.
 bti="-mbranch-protection=standard -nostartfiles -Wl,-z,force-bti $src/start-bti.S"
-for name in fib abi control jumps threads sigprof values shapes tree walker; do
+for name in fib abi control jumps threads sigprof values shapes tree walker faults; do
 	make test/$name-bti $src/$name.c $cc $traced $bti $src/$name.c
 done
 for name in exceptions virtuals; do
@@ -168,7 +168,7 @@ for name in exceptions virtuals; do
 done
 
 if command -v clang >/dev/null; then
-	for name in fib abi control jumps threads sigprof shapes tree storm probes; do
+	for name in fib abi control jumps threads sigprof shapes tree storm probes faults; do
 		make test/$name-clang $src/$name.c $clang $traced $src/$name.c
 	done
 	make test/preserve $src/preserve.c $clang $traced $src/preserve.c
@@ -182,7 +182,7 @@ elif [ -n "${CI:-}" ]; then
 fi
 
 if musl_setup; then
-	for name in fib threads jumps abi shapes probes; do
+	for name in fib threads jumps abi shapes probes faults; do
 		make test/$name-musl $src/$name.c musl_link dynamic $src/$name.c
 		make test/$name-musl-static $src/$name.c musl_link static $src/$name.c
 	done

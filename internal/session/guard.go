@@ -11,7 +11,7 @@ import (
 	"nopal/internal/tracee"
 )
 
-// Code that reads memory for arguments makes a system call, which a filter (seccomp)
+// Code that reads memory for arguments, or delays a call, makes a system call, which a filter (seccomp)
 // may kill the process for. A process that has none may install one at any time; the
 // functions of the C library by which it does get a look at their arguments, and forbid
 // our system calls before the filter is there.
@@ -58,7 +58,7 @@ const (
 // mapGuards finds the functions and maps an island with code for each. Where there are
 // none no system calls are made. The target is stopped.
 func (t *target) mapGuards(mmap remoteMap) error {
-	if t.rec.o.Args.Empty() {
+	if t.rec.o.Args.Empty() && !t.rec.delays() {
 		return nil
 	}
 	maps, err := tracee.Maps(t.pid)

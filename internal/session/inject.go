@@ -87,6 +87,19 @@ func (r *recorder) injectUnmatched() []*ftrace.Pattern {
 	return list
 }
 
+// delays reports whether there are rules that let threads sleep.
+func (r *recorder) delays() bool {
+	if r.o.Inject == nil {
+		return false
+	}
+	for _, rule := range r.o.Inject.Rules {
+		if rule.Delay > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // planInject finds out what the rules do at the functions of o, and how much room it takes.
 func (t *target) planInject(o *object) {
 	plan := t.rec.o.Inject

@@ -37,7 +37,12 @@ func (t *target) forbidSyscalls() error {
 		return fmt.Errorf("write control block: %w", err)
 	}
 	t.reads = false // there is no way back
-	t.rec.warn("process %d: of what arguments point to, only what is on a thread's own stack is read: %v", t.pid, why)
+	if !t.rec.o.Args.Empty() {
+		t.rec.warn("process %d: of what arguments point to, only what is on a thread's own stack is read: %v", t.pid, why)
+	}
+	if t.rec.delays() {
+		t.rec.warn("process %d: threads that are delayed do not sleep: %v", t.pid, why)
+	}
 	return nil
 }
 
