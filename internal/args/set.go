@@ -106,6 +106,9 @@ func (s *Set) Empty() bool {
 	return s == nil || len(s.entries)+len(s.exits) == 0 && !s.Conditional() && !s.auto
 }
 
+// Auto reports whether what DWARF tells of is wanted of all functions.
+func (s *Set) Auto() bool { return s != nil && s.auto }
+
 // Conditional reports whether there are conditions.
 func (s *Set) Conditional() bool {
 	if s == nil {
