@@ -27,7 +27,6 @@ type ownCode struct {
 	number  uint32
 	parts   [4]ownPart
 	written bool
-	told    bool // its PROBE blocks are in the recording
 }
 
 // Indexes of ownCode.parts.
@@ -51,7 +50,8 @@ type ownPart struct {
 	size  uint32 // 0: there is none
 	words []uint32
 
-	next, other uint64 // where they go on
+	next, other uint64 // where it goes on
+	told        bool   // what its records hold stands in the recording
 }
 
 const ownAlign = 16
@@ -67,6 +67,11 @@ func (t *target) planOwn(o *object) {
 	set := t.rec.o.Args
 	if set == nil || o.own != nil {
 		return
+	}
+	if o.wanted > 0 && set.Auto() {
+		if err := o.im.NoDWARF(); err != nil {
+			t.rec.warn("%v: compile with -g to see arguments", err)
+		}
 	}
 	for i := range o.traced.Records {
 		r := &o.traced.Records[i]
@@ -89,6 +94,13 @@ func (t *target) planOwn(o *object) {
 		if w.Exit != nil && (!t.rec.o.Graph || len(r.Exits()) == 0) {
 			t.noResult(o, demangled, w)
 			w.Exit = nil
+			// Where a result is going to be is of no use then.
+			if e := w.Entry; e != nil && e.SaveX8 {
+				e.SaveX8 = false
+				if len(e.Fields) == 0 && e.Cond == nil {
+					w.Entry = nil
+				}
+			}
 		}
 		if w.Entry == nil && w.Exit == nil {
 			continue
@@ -112,7 +124,7 @@ func (t *target) planOwn(o *object) {
 
 // noResult says that what a function returns is not seen.
 func (t *target) noResult(o *object, name string, w *args.Wanted) {
-	if !t.rec.o.Graph {
+	if !t.rec.o.Graph || t.rec.o.Args.Auto() && w.Exit.Cond == nil {
 		return // asked for with what is wanted of all
 	}
 	what := "its result is"
@@ -297,8 +309,14 @@ func (t *target) writeOwn(o *object) error {
 func (t *target) linkOwn(o *object) error {
 	text := &ftrace.LiveBatch{Memory: t.text()}
 	for _, c := range o.own {
+		if !c.written {
+			continue
+		}
+		if err := t.tellProbes(o, c); err != nil {
+			return err
+		}
 		for part := range c.parts {
-			if !c.written || c.parts[part].size == 0 {
+			if c.parts[part].size == 0 {
 				continue
 			}
 			if err := t.linkPart(text, o, c, part); err != nil {
@@ -338,7 +356,9 @@ func inheritOwn(own []*ownCode) []*ownCode {
 	list := make([]*ownCode, len(own))
 	for i, c := range own {
 		copied := *c
-		copied.told = false
+		for part := range copied.parts {
+			copied.parts[part].told = false
+		}
 		list[i] = &copied
 	}
 	return list
@@ -362,21 +382,20 @@ func (t *target) tellOwn() error {
 	return nil
 }
 
-// tellProbes writes what the records of a function hold, once for each process.
+// tellProbes writes what the records of a function hold, before there are any, once for
+// each process.
 func (t *target) tellProbes(o *object, c *ownCode) error {
-	if c.told {
-		return nil
-	}
 	for part := range c.parts {
 		p := c.program(part)
-		if p == nil || len(p.Fields) == 0 {
+		attached := part == entryAttached || part == exitAttached
+		if p == nil || len(p.Fields) == 0 || c.parts[part].told || attached != t.attachedMode() {
 			continue
 		}
 		layout, kind := c.wanted.EntryLayout, uint32(trace.ProbeEntry)
 		if part >= exitFused {
 			layout, kind = c.wanted.ExitLayout, trace.ProbeExit
 		}
-		if part == entryAttached || part == exitAttached {
+		if attached {
 			kind |= trace.ProbeAttached
 		}
 		said := *layout
@@ -385,7 +404,7 @@ func (t *target) tellProbes(o *object, c *ownCode) error {
 		if err := t.rec.w.WriteProbe(said); err != nil {
 			return err
 		}
+		c.parts[part].told = true
 	}
-	c.told = true
 	return nil
 }
