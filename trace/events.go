@@ -72,14 +72,14 @@ type Event struct {
 type Events struct {
 	r       *Reader
 	rec     *Recording
-	heap    []*stream // by time of the next event
-	head    *stream   // the first of heap while that may run
-	limit   uint64    // the first of heap may run up to here; 0: the heap is not in order
-	bound   uint64    // events before this may be delivered
-	round   uint64    // the last watermark
-	latest  uint64    // ticks of what was delivered
-	pending int       // bytes of chunks that wait
-	maximum int       // of pending
+	heap    []heapEntry // by time of the next event
+	head    *stream     // the first of heap while that may run
+	limit   uint64      // the first of heap may run up to here; 0: the heap is not in order
+	bound   uint64      // events before this may be delivered
+	round   uint64      // the last watermark
+	latest  uint64      // ticks of what was delivered
+	pending int         // bytes of chunks that wait
+	maximum int         // of pending
 	orders  int
 	end     error // why nothing more is read
 	closed  bool  // the calls that were open then have been ended
@@ -166,12 +166,12 @@ func (e *Events) Next() (*Event, error) {
 // first returns the stream of the next event.
 func (e *Events) first() (*stream, error) {
 	for {
-		for len(e.heap) == 0 || e.heap[0].ticks >= e.limit {
+		for len(e.heap) == 0 || e.heap[0].stream.ticks >= e.limit {
 			if err := e.more(); err != nil {
 				return nil, err
 			}
 		}
-		s := e.heap[0]
+		s := e.heap[0].stream
 		if s.prev != nil {
 			s.inherit()
 		}
@@ -213,7 +213,8 @@ func (e *Events) lost(s *stream) {
 // reading on.
 func (e *Events) more() error {
 	if len(e.heap) > 0 {
-		e.down(0)
+		e.heap[0].ticks = e.heap[0].stream.ticks
+		e.down()
 	}
 	for len(e.heap) == 0 || e.heap[0].ticks >= e.bound {
 		if e.end == nil {
@@ -225,11 +226,14 @@ func (e *Events) more() error {
 			return e.end
 		}
 	}
-	e.limit = e.bound
-	for i := 1; i < min(3, len(e.heap)); i++ {
-		e.limit = min(e.limit, e.heap[i].ticks+1)
+	h := e.heap
+	e.head, e.limit = h[0].stream, e.bound
+	if len(h) > 1 {
+		e.limit = min(e.limit, h[1].ticks+1)
 	}
-	e.head = e.heap[0]
+	if len(h) > 2 {
+		e.limit = min(e.limit, h[2].ticks+1)
+	}
 	return nil
 }
 
@@ -293,7 +297,8 @@ func (e *Events) block(b Block) error {
 // force moves the bound so that about half of what is pending is delivered.
 func (e *Events) force() {
 	var bases []uint64
-	for _, s := range e.heap {
+	for i := range e.heap {
+		s := e.heap[i].stream
 		bases = append(bases, s.cur.base)
 		for _, g := range s.queue {
 			bases = append(bases, g.base)
@@ -404,7 +409,7 @@ func (e *Events) queue(s *stream, g segment) {
 		return
 	}
 	if e.open(s); s.live {
-		e.heap = append(e.heap, s)
+		e.heap = append(e.heap, heapEntry{s.ticks, s})
 		e.up(len(e.heap) - 1)
 	}
 }
@@ -558,7 +563,7 @@ func (e *Events) advance(s *stream) {
 	if !s.live {
 		n := len(e.heap) - 1
 		e.heap[0] = e.heap[n]
-		e.heap[n] = nil
+		e.heap[n] = heapEntry{}
 		e.heap = e.heap[:n]
 	}
 	// Frames are looked after by the chunk, not by the event.

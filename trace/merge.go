@@ -2,37 +2,52 @@ package trace
 
 import "math/bits"
 
-// up and down restore the heap after position i got an earlier or a later event.
+// heapEntry is a stream in the heap, with the time by which it stands there.
+type heapEntry struct {
+	ticks  uint64
+	stream *stream
+}
+
+func (a *heapEntry) earlier(b *heapEntry) bool {
+	return a.ticks < b.ticks || a.ticks == b.ticks && a.stream.order < b.stream.order
+}
+
+// up restores the heap after an entry was appended.
 func (e *Events) up(i int) {
+	h := e.heap
+	x := h[i]
 	for i > 0 {
 		parent := (i - 1) / 2
-		if !e.earlier(i, parent) {
-			return
+		if !x.earlier(&h[parent]) {
+			break
 		}
-		e.heap[i], e.heap[parent] = e.heap[parent], e.heap[i]
+		h[i] = h[parent]
 		i = parent
 	}
+	h[i] = x
 }
 
-func (e *Events) down(i int) {
+// down restores the heap after the first entry got a later time.
+func (e *Events) down() {
+	h, i := e.heap, 0
+	x := h[0]
 	for {
-		least := i
-		for _, child := range [2]int{2*i + 1, 2*i + 2} {
-			if child < len(e.heap) && e.earlier(child, least) {
-				least = child
-			}
+		least := 2*i + 1
+		if least >= len(h) {
+			break
 		}
-		if least == i {
-			return
+		if least+1 < len(h) && h[least+1].earlier(&h[least]) {
+			least++
 		}
-		e.heap[i], e.heap[least] = e.heap[least], e.heap[i]
+		if !h[least].earlier(&x) {
+			break
+		}
+		h[i] = h[least]
 		i = least
 	}
-}
-
-func (e *Events) earlier(i, j int) bool {
-	a, b := e.heap[i], e.heap[j]
-	return a.ticks < b.ticks || a.ticks == b.ticks && a.order < b.order
+	if i > 0 {
+		h[i] = x
+	}
 }
 
 // Buffers of chunks come in powers of two, so that small chunks do not hold
