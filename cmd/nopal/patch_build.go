@@ -34,8 +34,7 @@ it is asked for, since it never ends. Functions that OLD does not have come alon
 
 What cannot be patched is refused with the reason: a variable whose size has changed, a new thread-local variable, constructors,
 indirect functions (ifunc), functions without a site. What build cannot see: functions that were inlined into callers that are not
-among the objects keep the old code there, and data whose meaning has changed but not its size. C++ exceptions do not pass
-through new functions.
+among the objects keep the old code there, and data whose meaning has changed but not its size.
 
 A patch can have a say, by functions with these names: int nopal_pre_patch(void) (not 0: the patch is not applied),
 void nopal_post_patch(void), int nopal_pre_unpatch(void), void nopal_post_unpatch(void).`,

@@ -46,6 +46,7 @@ type builder struct {
 	fixups  []fixup // references of live units
 	entries []made  // the global offset table
 	veneers []made
+	gates   []*section
 	table   *section   // where that begins
 	frames  []*section // records of call frame information, in order
 	live    []*section
@@ -73,7 +74,7 @@ func Build(opts BuildOptions) (p *Patch, report *Report, err error) {
 		}
 		b.objects = append(b.objects, o)
 	}
-	steps := []func() error{b.define, b.match, b.choose, b.collect}
+	steps := []func() error{b.define, b.match, b.choose, b.collect, b.makeGates}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, nil, err

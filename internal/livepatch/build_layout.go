@@ -76,6 +76,7 @@ func (b *builder) layout() (*Patch, error) {
 	for _, v := range b.veneers {
 		text = append(text, v.sec)
 	}
+	text = append(text, b.gates...)
 	fixed = append(fixed, b.table)
 	for _, e := range b.entries {
 		fixed = append(fixed, e.sec)
@@ -245,6 +246,9 @@ func (b *builder) listSymbols(p *Patch) {
 			continue
 		}
 		s := funcSymbol{Name: b.unique(u), span: span{u.sec.out + u.off, u.size}, New: u.fate == replaces}
+		if s.New {
+			s.Enter = u.enterAt()
+		}
 		p.symbols = append(p.symbols, s)
 		if isCallback(s.Name) {
 			p.callbacks[s.Name] = s.Offset

@@ -84,6 +84,7 @@ type symbol struct {
 	value, size uint64
 	sec         *section // nil if it is not defined in a section of the program
 	old         *oldSymbol
+	variant     bool // keeps other registers than most functions
 	sourced     bool // file is what the user said
 }
 
@@ -101,6 +102,7 @@ type unit struct {
 	fate      fate
 	live      bool
 	frames    []*frame
+	gate      *section // by which it is entered; nil if it has none
 }
 
 func (u *unit) end() uint64 { return u.off + u.size }
@@ -222,7 +224,7 @@ func (o *objectFile) readSymbols(f *elf.File) error {
 	o.symbols = append(o.symbols, &symbol{obj: o}) // number 0 refers to nothing
 	file := ""
 	for _, e := range symbols {
-		s := &symbol{obj: o, name: e.Name, typ: elf.ST_TYPE(e.Info), bind: elf.ST_BIND(e.Info), index: e.Section, value: e.Value, size: e.Size}
+		s := &symbol{obj: o, name: e.Name, typ: elf.ST_TYPE(e.Info), bind: elf.ST_BIND(e.Info), index: e.Section, value: e.Value, size: e.Size, variant: isVariant(e.Other)}
 		o.symbols = append(o.symbols, s)
 		if s.typ == elf.STT_FILE {
 			file = s.name

@@ -196,7 +196,7 @@ func (o *original) stub(slot uint64) uint64 {
 func (o *original) suggest(name string) string {
 	best, bestAt := "", max(len(name)/3, 1)+1
 	for other := range o.symbols {
-		if d := distance(name, other, bestAt); d < bestAt || d == bestAt && best != "" && other < best {
+		if d := distance(name, other, bestAt+1); d < bestAt || d == bestAt && best != "" && other < best {
 			best, bestAt = other, d
 		}
 	}
@@ -370,7 +370,7 @@ func (b *builder) visit(u *unit) {
 		b.report.Along = append(b.report.Along, shown(u.fn.name))
 	case u.sec.variable():
 		for _, y := range u.sec.obj.symbols {
-			if y.sec == u.sec && y.typ == elf.STT_OBJECT && y.old == nil {
+			if y.sec == u.sec && y.typ == elf.STT_OBJECT && y.old == nil && !strings.HasPrefix(y.name, "DW.ref.") {
 				b.report.Data = append(b.report.Data, shown(y.name))
 			}
 		}

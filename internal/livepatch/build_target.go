@@ -22,6 +22,7 @@ type original struct {
 	stems       map[string][]*oldSymbol // local ones, by the name without the number that the compiler appends
 	sites       map[uint64]image.Site   // by the function's entry
 	reasons     map[uint64]string       // why a function has no site
+	wanted      map[string]bool         // what it has from other objects
 	imports     map[string]*imported
 	slots       map[uint64]string // GOT slots of imports and of what may be interposed: the name
 	stubs       map[uint64]uint64 // PLT stubs: the slot they load
@@ -75,7 +76,7 @@ func openOriginal(path string) (o *original, err error) {
 		im: im, file: file,
 		symbols: make(map[string][]*oldSymbol), stems: make(map[string][]*oldSymbol),
 		sites: make(map[uint64]image.Site), reasons: make(map[uint64]string),
-		imports: make(map[string]*imported), slots: make(map[uint64]string), stubs: make(map[uint64]uint64),
+		imports: make(map[string]*imported), wanted: make(map[string]bool), slots: make(map[uint64]string), stubs: make(map[uint64]uint64),
 		addends: make(map[uint64]uint64), indirect: make(map[uint64]uint64), tprels: make(map[uint64]uint64), descriptors: make(map[uint64]uint64),
 	}
 	if im.BuildID == "" {
@@ -129,6 +130,11 @@ func (o *original) read(f *elf.File) error {
 	}
 	for _, s := range dynamic {
 		o.add(s, "")
+	}
+	for _, s := range dynamic {
+		if s.Section == elf.SHN_UNDEF {
+			o.wanted[s.Name] = true
+		}
 	}
 	o.findStubs(f)
 	return o.readRelocations(f, dynamic)

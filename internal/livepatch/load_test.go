@@ -461,3 +461,50 @@ func TestObjectsThatAreNone(t *testing.T) {
 		}
 	}
 }
+
+// In a program with exceptions the first thread that enters a new function
+// makes its call frame information known.
+func TestGates(t *testing.T) {
+	const code = `
+#include <stdexcept>
+int thrower(int x);
+int f(int x) { try { return thrower(x); } catch (const std::exception &e) { return NUMBER; } }
+int thrower(int x) { if (x) throw std::runtime_error("x"); return x; }
+int main(int c, char **v) { return f(c); }`
+	old := strings.Replace(code, "NUMBER", "1", 1)
+	program := link(t, gxx, nil, compile(t, gxx, source(t, "code.cc", old), "-fno-inline"))
+	object := compile(t, gxx, source(t, "code.cc", strings.Replace(code, "NUMBER", "2", 1)), "-fno-inline")
+	unwinder := filepath.Join(filepath.Dir(libc), "libgcc_s.so.1")
+	w := newWorld(t, program, libc, unwinder)
+	p, report, err := Build(BuildOptions{Name: "fix", Target: program, Objects: []string{object}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"f(int)"}, report.Replaced); diff != "" {
+		t.Error(diff)
+	}
+	im, err := p.Link(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, enter := im.New["_Z1fi"], im.Enter["_Z1fi"]
+	if enter == 0 || enter == f.Addr {
+		t.Fatalf("f at %#x is entered at %#x", f.Addr, enter)
+	}
+	branch := bytesAt(im, enter+12)
+	if to := enter + 12 + referred(branch, howtos[elf.R_AARCH64_JUMP26]); to != f.Addr {
+		t.Errorf("the gate leads to %#x, not to f at %#x", to, f.Addr)
+	}
+	branch = bytesAt(im, enter+24)
+	shared := enter + 24 + referred(branch, howtos[elf.R_AARCH64_JUMP26])
+	data := bytesAt(im, shared)
+	if got := binary.LittleEndian.Uint64(data[len(registrar)*4-8:]); got != w.lookup("__register_frame_info") {
+		t.Errorf("it registers with %#x, not at %#x", got, w.lookup("__register_frame_info"))
+	}
+	page := shared + 0x50
+	frames := page&^0xfff + referred(data[0x50:], howtos[elf.R_AARCH64_ADR_PREL_PG_HI21])<<12 + referred(data[0x54:], howtos[elf.R_AARCH64_ADD_ABS_LO12_NC])
+	if frames != im.EHFrame.Addr {
+		t.Errorf("it registers %#x, not %#x", frames, im.EHFrame.Addr)
+	}
+	checkFrames(t, im)
+}

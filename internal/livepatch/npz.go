@@ -68,7 +68,8 @@ type span struct {
 type funcSymbol struct {
 	Name string `json:"name"`
 	span
-	New bool `json:"replaces,omitempty"`
+	New   bool   `json:"replaces,omitempty"`
+	Enter uint64 `json:"enter,omitempty"` // of one that replaces: where it is entered
 }
 
 // target is what relocations refer to.
@@ -324,7 +325,7 @@ func (p *Patch) check() error {
 	code := func(s span) bool { return s.Offset%4 == 0 && p.inside(s, ProtExec) }
 	added := make(map[string]bool)
 	for _, s := range p.symbols {
-		if s.Name == "" || !code(s.span) || s.New && added[s.Name] {
+		if s.Name == "" || !code(s.span) || s.New && (added[s.Name] || !code(span{s.Enter, 4})) {
 			return fmt.Errorf("its function %q is out of place", s.Name)
 		}
 		added[s.Name] = added[s.Name] || s.New
