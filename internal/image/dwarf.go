@@ -186,7 +186,9 @@ func (d *debugInfo) once(im *Image) {
 			d.err = fmt.Errorf("malformed: %v", p)
 		}
 	}()
-	d.data, d.err = im.openDWARF()
+	if d.data, d.err = im.openDWARF(); d.err == nil {
+		d.data.findGlobals(im.tables)
+	}
 }
 
 // openDWARF reads the debug sections of the object or of its debug file.
@@ -229,7 +231,9 @@ type dwarfData struct {
 	ranges    []unitRange // sorted by low
 	typeUnits map[uint64]dwarf.Offset
 	known     map[typeKey]*Type
-	split     bool // a unit says that it is in another file
+	split     bool     // a unit says that it is in another file
+	globals   []uint64 // addresses of functions that are no local symbols
+	symbols   bool     // there are local symbols, too
 	// Sections that debug/dwarf does not read.
 	loc, loclists, addr []byte
 }

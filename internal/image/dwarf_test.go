@@ -230,6 +230,37 @@ int main(int argc, char **argv)
 	}
 }
 
+// TestLinkTimeChanges has functions that the linker finds to be called from
+// nowhere else.
+func TestLinkTimeChanges(t *testing.T) {
+	const source = `
+volatile int sink;
+__attribute__((noinline)) int last(int a, int unused) { sink = a; return a + 1; }
+__attribute__((noinline)) int first(int unused, int a) { sink = a; return a + 1; }
+__attribute__((noinline)) int third(int a, int three, int b) { sink = a; return a * three + b; }
+int main(int argc, char **argv)
+{
+	last(argc, argc + 7);
+	first(argc * 3, argc + 1);
+	return third(argc, 3, 8) + third(2, 3, argc);
+}
+`
+	want := map[string]string{
+		"last":  "last(int4 x0, int4 ?) int4 ?",
+		"first": "first(int4 ?, int4 x0) int4 ?",
+	}
+	for _, compiler := range []string{gcc, clang} {
+		im := open(t, compile(t, source, compiler, "-O2", "-flto"))
+		checkSignatures(t, im, want)
+		for _, site := range im.Sites() {
+			sig, err := im.Signature(site)
+			if err == nil && sig.Name == "third" && !strings.HasPrefix(sig.text(), "third(int4 x0, int4 ?, int4 x1)") {
+				t.Errorf("%s: %s", compiler, sig.text())
+			}
+		}
+	}
+}
+
 // TestLackingParameters has parameters that clang does not tell of.
 func TestLackingParameters(t *testing.T) {
 	const source = `

@@ -305,3 +305,24 @@ func (d *dwarfData) isNamed(at dwarf.Offset, symbol string) bool {
 	base, _, _ := strings.Cut(symbol, ".")
 	return name != "" && (name == symbol || name == base)
 }
+
+// findGlobals notes which functions other objects may call. What link-time
+// optimisation has made local is called as the compiler likes, whatever DWARF says.
+func (d *dwarfData) findGlobals(tables []symbolTable) {
+	for _, t := range tables {
+		d.symbols = d.symbols || !t.dynamic && t.len() > 0
+		for i := range t.len() {
+			if s := t.at(i); t.isFunc(i) && s.bind != elf.STB_LOCAL {
+				d.globals = append(d.globals, s.value)
+			}
+		}
+	}
+	slices.Sort(d.globals)
+	d.globals = slices.Compact(d.globals)
+}
+
+// isLocal reports whether no other object can know the function at an address.
+func (d *dwarfData) isLocal(entry uint64) bool {
+	_, global := slices.BinarySearch(d.globals, entry)
+	return d.symbols && !global
+}

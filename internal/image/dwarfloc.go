@@ -152,12 +152,11 @@ func (l location) agrees(p Place) bool {
 func (b *builder) checkPlaces(s *Signature, found []param) {
 	locations := make([]location, len(found))
 	own := b.clone || b.noCall()
-	internal := !b.fn.flag(dwarf.AttrExternal)
 	optimised := false
 	for i, f := range found {
 		locations[i] = b.location(f.concrete, b.body, s.Params[i].Type.Size)
 		optimised = optimised || locations[i].known
-		if !locations[i].agrees(s.Params[i].Place) && (internal || locations[i].listed) {
+		if !locations[i].agrees(s.Params[i].Place) && (b.internal || locations[i].listed) {
 			own = true
 		}
 	}
@@ -169,7 +168,8 @@ func (b *builder) checkPlaces(s *Signature, found []param) {
 			p.Place = l.place
 		case own:
 			p.Place = Place{Unknown: "the compiler has changed how the function is called"}
-		case internal && optimised && l.absent && p.Type.Size > 0:
+		case b.internal && optimised && l.absent && p.Type.Size > 0:
+			b.removed = true
 			p.Place = Place{Unknown: "the compiler has removed it"}
 		}
 	}

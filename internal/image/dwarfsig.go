@@ -64,6 +64,7 @@ func (im *Image) newBuilder(d *dwarfData, site Site) (*builder, error) {
 	}
 	b.types = typeReader{d: d, cxx: !isC && !b.rust}
 	d.forget()
+	b.internal = !fn.flag(dwarf.AttrExternal) || site.Func >= 0 && d.isLocal(site.Entry)
 	if site.Func >= 0 {
 		_, suffix, _ := strings.Cut(im.funcs[site.Func].Name, ".")
 		b.isra = strings.Contains(suffix, "isra")
@@ -86,17 +87,19 @@ func (d *dwarfData) language(fn die) (int64, error) {
 
 // builder makes one signature.
 type builder struct {
-	im    *Image
-	d     *dwarfData
-	unit  *unit
-	fn    die
-	types typeReader
-	rust  bool
-	clone bool // the compiler has made another function of it
-	isra  bool
-	body  uint64 // its first instruction behind the NOPs
+	im       *Image
+	d        *dwarfData
+	unit     *unit
+	fn       die
+	types    typeReader
+	rust     bool
+	clone    bool // the compiler has made another function of it
+	isra     bool
+	internal bool   // the compiler knows all its calls
+	body     uint64 // its first instruction behind the NOPs
 	// changedCall is set where it is not called by AAPCS64.
 	changedCall bool
+	removed     bool // parameters are
 }
 
 // params reads the parameters and places them.
@@ -201,7 +204,7 @@ func (b *builder) result(s *Signature) {
 			r.Place = resultPlace(t)
 		}
 		// Of GCC's clones only .isra may have lost the result.
-		if b.changedCall && (!b.clone || b.isra) {
+		if b.removed || b.changedCall && (!b.clone || b.isra) {
 			r.Place = Place{Unknown: "the compiler has changed the function"}
 		}
 		s.Result = r
