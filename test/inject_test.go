@@ -155,6 +155,19 @@ func TestInjectFork(t *testing.T) {
 	}
 }
 
+// Programs that are executed later, and libraries that are loaded later, have their rules as well.
+func TestInjectLater(t *testing.T) {
+	program := fixture(t, "faults")
+	o := nopalOK(t, "inject", "-o", "none", "-r", "allocate: return NULL errno 12 every 5", "/bin/sh", "-c", program+" 10; exec "+program+" 10")
+	if n := strings.Count(o.stdout, "allocate 2 errno 24\n"); n != 2 || !strings.Contains(o.stderr, "20 calls, fired 4 times") {
+		t.Errorf("executed: %q\n%s", o.stdout, o.stderr)
+	}
+	o = nopalOK(t, "inject", "-o", "none", "-r", "libplug.so:plug_leaf: return 5 every 2", fixture(t, "dl"), "20")
+	if !strings.Contains(o.stderr, "100 calls, fired 50 times") {
+		t.Errorf("loaded: %q\n%s", o.stdout, o.stderr)
+	}
+}
+
 // A running process: rules come, and go again with every byte put back.
 func TestInjectRunning(t *testing.T) {
 	for _, name := range []string{"faults", "faults-static"} {
@@ -233,6 +246,7 @@ func TestInjectRefused(t *testing.T) {
 		"direct: set arg2=1":               "no such argument",
 		"direct: set y=1":                  "no such argument",
 		"direct: return 1 if y == 2":       "no parameter y: there are x",
+		"direct: return 1 if arg2 == 2":    "asks for arg2",
 		"nothing: return 1":                "returns nothing",
 		"direct: return 1.5":               "no floating-point number",
 		"direkt: return 1":                 "did you mean direct",

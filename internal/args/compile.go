@@ -40,6 +40,54 @@ func usesResult(n node) bool {
 	return false
 }
 
+// Missing returns the first argument that the condition asks for by its number and that a function with this signature does not have;
+// "" if there is none. A function may be called with more than its signature says, so this is no mistake everywhere.
+func (c *Condition) Missing(sig *image.Signature) string { return missing(c.root, sig) }
+
+func missing(n node, sig *image.Signature) string {
+	either := func(a, b node) string {
+		if name := missing(a, sig); name != "" {
+			return name
+		}
+		return missing(b, sig)
+	}
+	switch n := n.(type) {
+	case *andNode:
+		return either(n.a, n.b)
+	case *orNode:
+		return either(n.a, n.b)
+	case *notNode:
+		return missing(n.a, sig)
+	case *compareNode:
+		return either(n.x, n.y)
+	case *operandNode:
+		if (n.from == fromArg || n.from == fromFPArg) && n.place == "" && !n.passed(sig) {
+			return n.name
+		}
+	}
+	return ""
+}
+
+// passed reports whether a function may have an argument where a spec says.
+func (s *spec) passed(sig *image.Signature) bool {
+	want, err := s.operand()
+	if err != nil || sig.Variadic {
+		return true
+	}
+	for i := range sig.Params {
+		place := &sig.Params[i].Place
+		if place.Unknown != "" || place.Address != nil && operandOf(*place.Address) == want {
+			return true
+		}
+		for _, p := range place.Pieces {
+			if operandOf(p) == want {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Compile gives what is to hold at the function's entry and at its exit; either may be nil. sig says what DWARF knows of the function,
 // nil with err as the reason if that is nothing.
 //

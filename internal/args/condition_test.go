@@ -198,6 +198,29 @@ func TestConditionsOnResults(t *testing.T) {
 	}
 }
 
+func TestMissing(t *testing.T) {
+	for text, want := range map[string]string{
+		"arg1==1 && arg5==2":            "",
+		"arg6==1 || arg7==1":            "", // the two halves of p
+		"arg1==1 && !(arg8 & 4)":        "arg8",
+		"fparg1<1 || fparg2<1 || arg9":  "fparg2",
+		"arg9==3":                       "arg9",
+		"arg9%x3==3 && count==1":        "",
+		"ret==1 && tag==2 && mode!=RED": "",
+	} {
+		c, err := ParseCondition(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Missing(signature); got != want {
+			t.Errorf("%s: %q", text, got)
+		}
+		if got := c.Missing(&image.Signature{Variadic: true}); got != "" {
+			t.Errorf("%s, variadic: %q", text, got)
+		}
+	}
+}
+
 func TestBadConditions(t *testing.T) {
 	for _, c := range []struct {
 		text   string

@@ -48,6 +48,9 @@ func (r *Rule) Resolve(index int, name string, sig *image.Signature, sigErr erro
 		return nil, fmt.Errorf("rule %q at %s: "+format, append([]any{r.Text, name}, a...)...)
 	}
 	if r.If != nil {
+		if sig != nil && r.If.Missing(sig) != "" {
+			return fail("its condition asks for %s, and the function takes (%s)", r.If.Missing(sig), paramNames(sig))
+		}
 		entry, _, err := r.If.Compile(sig, sigErr)
 		if err != nil {
 			return fail("%w", err)
@@ -257,11 +260,7 @@ func assign(a Assignment, sig *image.Signature, sigErr error) ([]move, error) {
 			return moves, err
 		}
 		if !numbered || !sig.Variadic {
-			var names []string
-			for _, p := range sig.Params {
-				names = append(names, p.Name)
-			}
-			return nil, fmt.Errorf("set %s: no such argument, there are (%s) in all", a.Name, strings.Join(names, ", "))
+			return nil, fmt.Errorf("set %s: no such argument, the function takes (%s)", a.Name, paramNames(sig))
 		}
 	}
 	switch {
@@ -271,6 +270,14 @@ func assign(a Assignment, sig *image.Signature, sigErr error) ([]move, error) {
 		m.bits = math.Float64bits(a.Value.Float)
 	}
 	return []move{m}, nil
+}
+
+func paramNames(sig *image.Signature) string {
+	var names []string
+	for _, p := range sig.Params {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // holds reports whether a parameter begins where m goes to.

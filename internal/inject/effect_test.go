@@ -110,9 +110,10 @@ func TestResolve(t *testing.T) {
 		{"f: set p=1", taking, "!only zero"},
 		{"f: set arg4=1", taking, "!no such argument"},
 		{"f: set fparg2=1", taking, "!no such argument"},
-		{"f: set q=1", taking, "!no such argument, there are (a, d, p, s, odd)"},
+		{"f: set q=1", taking, "!no such argument, the function takes (a, d, p, s, odd)"},
 		{"f: set odd=zero", taking, "!nobody knows"},
 		{"f: return 1 if nothing == 3", nil, "!nothing"},
+		{"f: delay 1s if arg2 == 3", returning(tInt, inX(0, 4)), "!asks for arg2"},
 	} {
 		r, err := ParseRule(c.rule)
 		if err != nil {
