@@ -20,4 +20,10 @@ record entry $n --buffer 64m -F tiny_site
 cp entry.data /share/calls.data
 record regs 200000 --buffer 128m --regs -F tiny_site
 record stack 200000 --buffer 128m --stack -F tiny_site
+# inject NAME RULE measures a rule that is asked at each call and does not fire.
+inject() {
+	echo "$1 $(./nopal inject -q -o none --no-follow -r "$2" -- ./bench/calls site $n)"
+}
+inject every 'tiny_site: return 1 every 1000000000'
+inject prob 'tiny_site: return 1 if arg1 != 0x123456789 && arg2 != -77 every 2 prob 0.0000000001'
 rm -f *.data

@@ -76,6 +76,8 @@ func measureCalls(ctx context.Context) ([]figure, error) {
 		{"guest instructions, traced call, entry", "<= 32", minus("entry", "unarmed")},
 		{"guest instructions, traced call, --regs", "<= 120", minus("regs", "unarmed")},
 		{"guest instructions, traced call, --stack", "", minus("stack", "unarmed")},
+		{"guest instructions, a rule that does not fire: every N", "<= 60", minus("every", "unarmed")},
+		{"guest instructions, a rule that does not fire: condition, every 2, by chance", "<= 60", minus("prob", "unarmed")},
 		{"bytes of a plain entry", "8", perEvent},
 	}, nil
 }
