@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -14,7 +15,16 @@ import (
 func plainEvent(ev *Event) Event {
 	c := *ev
 	c.Program, c.Task, c.Site, c.Joined = nil, nil, nil, false
-	c.Regs, c.Stack, c.Args, c.Ret = nil, slices.Clone(ev.Stack), nil, nil
+	c.Stack, c.Args, c.Ret = slices.Clone(ev.Stack), nil, nil
+	// What cannot be compared becomes text.
+	c.Text += string(ArgsText(nil, ev.Args))
+	if ev.Ret != nil {
+		c.Text += string(ev.Ret.AppendText([]byte(" = ")))
+	}
+	if ev.Regs != nil {
+		c.Text += fmt.Sprint(*ev.Regs)
+	}
+	c.Regs = nil
 	return c
 }
 

@@ -114,6 +114,7 @@ func readEverything(t testing.TB, file []byte) {
 		}
 	}
 	readAllCalls(t, file)
+	sameQuick(t, file)
 	r, err = NewReader(bytes.NewReader(file))
 	check(t, err)
 	for {
