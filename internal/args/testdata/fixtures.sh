@@ -23,6 +23,6 @@ make test/classes $dir/classes.cc $cxx $flags -std=c++17 -O2 $dir/classes.cc
 make test/classes-o0 $dir/classes.cc $cxx $flags -std=c++17 -O0 $dir/classes.cc
 if command -v clang >/dev/null; then
 	# GNU as does not know the directives of LLVM, by which rustc assembles.
-	make test/rust $dir/rust.c $clang -g -O1 -w $dir/rust.c internal/image/testdata/rust.s
+	make test/rust $dir/rust/main.c $clang -g -O1 -w $dir/rust/main.c internal/image/testdata/rust.s
 	make test/classes-clang $dir/classes.cc ${clang/clang /clang++ } $flags -std=c++17 -O2 $dir/classes.cc
 fi
