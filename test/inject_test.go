@@ -188,9 +188,16 @@ func TestInjectRunning(t *testing.T) {
 		if o := n.wait(t); !o.ok() || !strings.Contains(o.stderr, "100 calls, fired 25 times") {
 			t.Errorf("%s: nopal ended with %#x: %s", name, o.status, o.stderr)
 		}
-		if textOf(t, p) != text {
-			t.Errorf("%s: the text is not what it was", name)
+		clean := func() {
+			t.Helper()
+			if textOf(t, p) != text {
+				t.Errorf("%s: the text is not what it was", name)
+			}
+			if maps, err := os.ReadFile("/proc/" + p.pid() + "/maps"); err != nil || strings.Contains(string(maps), "memfd:") {
+				t.Errorf("%s: left in memory: %v\n%s", name, err, maps)
+			}
 		}
+		clean()
 
 		// One that is killed leaves rules that go on, until somebody takes them away.
 		n = start(t, nopalBin(t), "inject", "-o", filepath.Join(t.TempDir(), "data"), "-r", "direct: return 7 every 2", "-p", p.pid())
@@ -200,9 +207,7 @@ func TestInjectRunning(t *testing.T) {
 		n.wait(t)
 		say("direct 50 of 100.")
 		nopalOK(t, "detach", "-p", p.pid())
-		if textOf(t, p) != text {
-			t.Errorf("%s: the text is not what it was", name)
-		}
+		clean()
 		if o := p.finish(t); !o.ok() {
 			t.Errorf("%s: %#x %s", name, o.status, o.stderr)
 		}

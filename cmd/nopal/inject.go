@@ -72,7 +72,8 @@ A delay is a system call; in a process that filters them (seccomp) the thread lo
 Each time that a rule fires is written to the recording (nopal replay, nopal replay --format=jsonl). -F and --graph record calls,
 too, as for nopal record. With -o none nothing is written. At the end nopal says how often each rule was asked and fired.
 
-The exit status is the command's; see nopal record. With -p the rules are taken back at the end.`,
+The exit status is the command's; see nopal record. With -p the rules are taken back at the end. If nopal is killed (kill -9) they
+go on in the program until ` + "`nopal detach -p`" + ` takes them away.`,
 		Example: `  nopal inject -r 'malloc_wrapper: return NULL errno ENOMEM every 100' -- ./server
   nopal inject -r 'db_write: return -1 errno EIO prob 1% if len > 4096' --seed 7 -- ./app
   nopal inject -r 'send_reply: delay 200ms caller handle_*' -p $(pidof server) --duration 30s

@@ -37,8 +37,13 @@ type RuleCount struct {
 // MaxRules is how many rules there may be: each has a probe number.
 const MaxRules = trace.MaxProbeNumber - trace.InjectedNumber + 1
 
-// rulesName names the memory of the counters in the target. It is no ring's.
-const rulesName = "rules-of-nopal"
+// rulesName names the memory of the counters in the target.
+const (
+	rulesName   = memfdName + "-rules"
+	rulesPrefix = memfdPrefix + "-rules"
+)
+
+func isRules(m tracee.Mapping) bool { return strings.HasPrefix(m.Path, rulesPrefix) }
 
 // injection is what is common to the rules in one program.
 type injection struct {

@@ -254,7 +254,7 @@ func (r *remover) unmap(ctx context.Context, p *tracee.Process) error {
 // is noted before the mapping is made.
 func (r *remover) ourIsland(maps []tracee.Mapping, i entry.IslandEntry) bool {
 	m, ok := mappingAt(maps, i.Addr)
-	if ok && isProfile(m) {
+	if ok && (isProfile(m) || isRules(m)) {
 		return i.Addr+i.Size <= m.End
 	}
 	return ok && m.Path == "" && i.Addr+i.Size <= m.End && (m.Perms == "r-xp" || r.isShadow(m, i))
@@ -292,7 +292,7 @@ func findState(pid int, mem *tracee.Memory) (ring.State, bool, error) {
 }
 
 func isRing(m tracee.Mapping) bool {
-	return strings.HasPrefix(m.Path, memfdPrefix) && !isProfile(m) && !strings.HasPrefix(m.Path, patchPrefix)
+	return strings.HasPrefix(m.Path, memfdPrefix) && !isProfile(m) && !isRules(m) && !strings.HasPrefix(m.Path, patchPrefix)
 }
 
 func isProfile(m tracee.Mapping) bool { return strings.HasPrefix(m.Path, profilePrefix) }
