@@ -153,6 +153,7 @@ each function. nopal turns them into a call, and back.`,
 		newLive(a),
 		newCtl(a),
 		newDetach(a),
+		newPatch(a),
 		newVersion(a),
 		newMan(a),
 	)

@@ -102,7 +102,8 @@ over:
 	MOVD 8(R10), R12
 	EOR  R16, R12, R12
 	CBNZ R12, way
-	EOR  $(const_PatchOld|const_PatchNew), R13, R13
+	EOR  $(const_PatchOld|const_PatchNew), R9, R13
+	ORR  R14, R13, R13
 	STXR R13, (R10), R12
 	CBNZ R12, over
 	EOR  $(const_PatchOld|const_PatchNew), R9, R9

@@ -32,6 +32,7 @@ func (o *Options) log(format string, args ...any) {
 
 // Result is what has come of a transition.
 type Result struct {
+	Name      string // of the patch
 	Functions int
 	Threads   int           // how many went over
 	Took      time.Duration // until all had
@@ -60,7 +61,7 @@ func Apply(ctx context.Context, pid int, patch *Patch, o Options) (*Result, erro
 	if err != nil {
 		return fail(err)
 	}
-	res, err := p.apply(ctx, patch.Name, patch.Functions(), im, o)
+	res, err := p.apply(ctx, patch.Name, patch.Replace, patch.Functions(), im, o)
 	if err != nil {
 		return fail(err)
 	}
@@ -68,12 +69,19 @@ func Apply(ctx context.Context, pid int, patch *Patch, o Options) (*Result, erro
 }
 
 // apply maps an image and makes a transition to it.
-func (p *process) apply(ctx context.Context, name string, funcs []Func, im *Image, o Options) (*Result, error) {
+func (p *process) apply(ctx context.Context, name string, replace bool, funcs []Func, im *Image, o Options) (*Result, error) {
 	if err := p.makeState(ctx); err != nil {
 		return nil, err
 	}
 	q, err := p.plan(name, funcs, im)
 	if err != nil {
+		return nil, err
+	}
+	q.Replace = replace
+	if replace {
+		p.addOriginals(q)
+	}
+	if err := p.arrange(q, im); err != nil {
 		return nil, err
 	}
 	if err := p.load(ctx, q, im); err != nil {
@@ -92,7 +100,6 @@ func (p *process) plan(name string, funcs []Func, im *Image) (*patchState, error
 	q := &patchState{Name: name, State: stateLoading, Object: im.Target.Image.Path, BuildID: im.Target.Image.BuildID,
 		Bias: im.Target.Bias, Frames: im.EHFrame, Calls: im.Callbacks}
 	bias := im.Target.Bias
-	lo, hi := ^uint64(0), uint64(0)
 	for _, fn := range funcs {
 		f := funcState{Name: fn.Name, Site: fn.SiteVA + bias, Old: []Range{{fn.OldVA + bias, fn.OldSize}}}
 		for _, e := range fn.Extra {
@@ -108,13 +115,12 @@ func (p *process) plan(name string, funcs []Func, im *Image) (*patchState, error
 				f.New = append(f.New, part.Range)
 			}
 		}
-		if err := p.place(&f); err != nil {
+		if err := p.place(&f, im.Target); err != nil {
 			return nil, err
 		}
 		if err := p.unchanged(im, &fn, &f); err != nil {
 			return nil, err
 		}
-		lo, hi = min(lo, f.Site), max(hi, f.Site+bodyOffset+4)
 		q.Funcs = append(q.Funcs, f)
 	}
 	if len(q.Funcs) == 0 {
@@ -123,28 +129,38 @@ func (p *process) plan(name string, funcs []Func, im *Image) (*patchState, error
 	for _, s := range im.Segments {
 		q.Memory = append(q.Memory, Range{s.Addr, s.Size})
 	}
+	return q, nil
+}
+
+// arrange decides where the island of a patch is to be, and its stubs.
+func (p *process) arrange(q *patchState, im *Image) error {
 	blob, err := entry.LoadPatch()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	size := uint64(len(blob.Code) + len(q.Funcs)*entry.PatchStubSize)
+	lo, hi := ^uint64(0), uint64(0)
+	size := uint64(len(blob.Code))
+	for i := range q.Funcs {
+		f := &q.Funcs[i]
+		lo, hi = min(lo, f.Site), max(hi, f.Site+bodyOffset+4)
+		f.Stub = size
+		size += f.stubs() * entry.PatchStubSize
+	}
 	size = (size + placeAlign - 1) &^ (placeAlign - 1)
 	// What the patch is going to have is not mapped yet.
 	maps, err := tracee.Maps(p.pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	maps = taken(maps, im.Range)
-	at, err := findPlace(maps, size, lo, hi)
+	at, err := findPlace(taken(maps, im.Range), size, lo, hi)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	q.Island = Range{at, size}
-	stubs := at + uint64(len(blob.Code))
 	for i := range q.Funcs {
-		q.Funcs[i].Stub = stubs + uint64(i)*entry.PatchStubSize
+		q.Funcs[i].Stub += at
 	}
-	return q, nil
+	return nil
 }
 
 // taken adds a range to a memory map.
@@ -202,7 +218,7 @@ func (p *process) load(ctx context.Context, q *patchState, im *Image) error {
 	// as the program may hold pointers into it.
 	doc := &p.state.doc
 	for i, old := range doc.Patches {
-		if old.Name == q.Name {
+		if old.Name == q.Name && old.over() {
 			doc.Patches = append(doc.Patches[:i:i], doc.Patches[i+1:]...)
 			break
 		}
@@ -256,8 +272,22 @@ func (p *process) writeIsland(q *patchState) error {
 		if err != nil {
 			return fmt.Errorf("patch %s: %w", f.Name, err)
 		}
-		b, err := stub(f.Stub, q.Island.Addr+blob.Decide, p.state.control(), f.New[0].Addr, old)
+		decide, target := q.Island.Addr+blob.Decide, f.New[0].Addr
+		if f.Original {
+			target = f.original() + entry.PatchStubOld
+		}
+		b, err := stub(f.Stub, decide, p.state.control(), target, old)
 		if err != nil {
+			return fmt.Errorf("patch %s: %w", f.Name, err)
+		}
+		code = append(code, b...)
+		if !f.Original {
+			continue
+		}
+		if old, err = oldWay(f.original(), f.redirect(), f.Word); err != nil {
+			return fmt.Errorf("patch %s: %w", f.Name, err)
+		}
+		if b, err = stub(f.original(), decide, p.state.control(), target, old); err != nil {
 			return fmt.Errorf("patch %s: %w", f.Name, err)
 		}
 		code = append(code, b...)
@@ -302,12 +332,7 @@ func (p *process) goOver(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, t.giveUp(ctx, o, err)
 	}
-	if w, err := p.state.get(headWish); err == nil && w != wishNothing {
-		if err := p.state.put(headWish, wishNothing); err != nil {
-			return nil, err
-		}
-	}
-	return &Result{Functions: len(t.patch.Funcs), Threads: len(t.threads), Took: time.Since(start), Longest: t.longest}, nil
+	return &Result{Name: t.patch.Name, Functions: len(t.patch.Funcs), Threads: len(t.threads), Took: time.Since(start), Longest: t.longest}, nil
 }
 
 var errTimeout = errors.New("timeout")
@@ -322,11 +347,19 @@ func (t *transition) advance(ctx context.Context) error {
 		if err := t.tables.read(); err != nil {
 			return err
 		}
-		if err := t.turn(ctx); err != nil {
-			return err
-		}
 	}
+	back, err := t.untouched()
+	if err != nil {
+		return err
+	}
+	if back {
+		return t.settle(ctx)
+	}
+	// First of all: as long as one is missing nobody may go over.
 	if err := t.redirectAll(ctx); err != nil {
+		return err
+	}
+	if err := t.turn(ctx); err != nil {
 		return err
 	}
 	if !t.tables.joined {
@@ -338,6 +371,23 @@ func (t *transition) advance(ctx context.Context) error {
 		return err
 	}
 	return t.settle(ctx)
+}
+
+// untouched reports whether threads are to go where all of them still are.
+func (t *transition) untouched() (bool, error) {
+	if t.tables.joined || t.tables.base != t.to {
+		return false, nil
+	}
+	words, err := t.tables.words(threadsOff, threadSize)
+	if err != nil {
+		return false, err
+	}
+	for _, w := range words {
+		if w != 0 && way(w&^entry.PatchKeyBits) != t.to {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // force lets all threads go over.
@@ -381,7 +431,8 @@ func (t *transition) giveUp(ctx context.Context, o Options, why error) error {
 
 // back reverts what has been done of a transition to the new functions.
 func (t *transition) back(ctx context.Context) error {
-	if !t.state.doc.Transition.Running {
+	s := t.state.doc.Transition
+	if !s.Running {
 		// Nothing leads to the patch.
 		t.state.doc.Transition = nil
 		t.patch.State = stateReverted
@@ -390,16 +441,12 @@ func (t *transition) back(ctx context.Context) error {
 	if err := t.goOn(); err != nil {
 		return err
 	}
-	if err := t.reverse(ctx); err != nil {
+	s.ToNew, s.Pending = false, nil
+	if err := t.state.save(); err != nil {
 		return err
 	}
-	if err := t.gather(ctx); err != nil {
-		return err
-	}
-	if err := t.converge(ctx); err != nil {
-		return err
-	}
-	return t.settle(ctx)
+	t.direct(false)
+	return t.advance(ctx)
 }
 
 // recover finishes or undoes what a nopal has left that was killed.

@@ -28,6 +28,7 @@ type process struct {
 	objects []loadedObject
 	unwind  *unwind.Unwinder
 	stands  bool
+	code    *liveText
 }
 
 // loadedObject is an object that the process has mapped.
@@ -72,6 +73,10 @@ func (p *process) close() {
 	if p.mem != nil {
 		p.mem.Close()
 	}
+	p.closeObjects()
+}
+
+func (p *process) closeObjects() {
 	for _, o := range p.objects {
 		o.Image.Close()
 	}

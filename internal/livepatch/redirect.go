@@ -6,15 +6,12 @@ import (
 	"time"
 
 	"nopal/internal/arch/arm64"
-	"nopal/internal/ftrace"
 )
 
 // setCourse exchanges the first instruction of a stub.
 func (p *process) setCourse(stub uint64, c course) error {
 	return p.text().Store(stub, courseWord(stub, c))
 }
-
-func (p *process) text() ftrace.LiveText { return ftrace.LiveText{Memory: p.mem} }
 
 // below gives the stub that a function of a patch led to before the patch came, 0 if that
 // was the function itself.
@@ -99,7 +96,12 @@ func (p *process) unlead(ctx context.Context, of *patchState) error {
 		if err != nil {
 			return err
 		}
-		if found == old {
+		if f.Body { // moved there from the slot, by a nopal that was killed in the middle
+			if err := p.clearSlot(f); err != nil {
+				return err
+			}
+		}
+		if found != insn { // not led there yet, or somebody else's now, a debugger's maybe
 			continue
 		}
 		if k := arm64.Classify(old); k != arm64.KindNop && k != arm64.KindB {
@@ -115,9 +117,22 @@ func (p *process) unlead(ctx context.Context, of *patchState) error {
 	return p.goOn()
 }
 
+// clearSlot makes slot 2 a NOP if it leads to a function's stub.
+func (p *process) clearSlot(f *funcState) error {
+	at := f.Site + slot2Offset
+	insn, err := arm64.EncodeB(at, f.Stub)
+	if err != nil {
+		return err
+	}
+	if found, err := p.text().Load(at); err != nil || found != insn {
+		return err
+	}
+	return p.text().Store(at, arm64.Nop)
+}
+
 // place decides where the redirect of a function is: in slot 2 of its site, or, where a
 // tracer has prepared that, behind it.
-func (p *process) place(f *funcState) error {
+func (p *process) place(f *funcState, target Mapped) error {
 	for _, q := range p.state.doc.active() {
 		if g := q.function(f.Site); g != nil {
 			f.Body, f.Word = g.Body, g.Word
@@ -144,7 +159,7 @@ func (p *process) place(f *funcState) error {
 	if f.Word, err = p.text().Load(f.Site + bodyOffset); err != nil {
 		return fmt.Errorf("patch %s: %w", f.Name, err)
 	}
-	if err := p.movable(f); err != nil {
+	if err := p.movable(f, target); err != nil {
 		return fmt.Errorf("patch %s, which is being traced: %w: end the recording, patch, and record again", f.Name, err)
 	}
 	return nil
@@ -152,8 +167,15 @@ func (p *process) place(f *funcState) error {
 
 // movable reports whether the first instruction of a function's body can be a branch:
 // nothing else may lead there, and the instruction has to do elsewhere what it does here.
-func (p *process) movable(f *funcState) error {
+func (p *process) movable(f *funcState, target Mapped) error {
 	at := f.Site + bodyOffset
+	var file [arm64.InsnSize]byte
+	if _, err := target.Image.ReadVA(file[:], at-target.Bias); err != nil {
+		return err
+	}
+	if le.Uint32(file[:]) != f.Word { // the branch to the stub of an exit, which goes away with the tracer
+		return fmt.Errorf("its first instruction is %08x and not %08x, as in %s", f.Word, le.Uint32(file[:]), target.Image.Path)
+	}
 	if _, err := arm64.Relocate(f.Word, at, at); err != nil {
 		return err
 	}

@@ -6,13 +6,17 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"nopal/internal/image"
+	"nopal/internal/tracee"
 )
 
 // program is a running fixture.
@@ -124,7 +128,7 @@ func applyByHand(t *testing.T, pid int, name string, pairs map[string]string, o 
 	defer p.close()
 	funcs, im := byHand(t, p, pairs)
 	o.Log = t.Logf
-	return p.apply(context.Background(), name, funcs, im, o)
+	return p.apply(context.Background(), name, false, funcs, im, o)
 }
 
 func TestApply(t *testing.T) {
@@ -139,5 +143,189 @@ func TestApply(t *testing.T) {
 			t.Logf("%+v", *res)
 			prog.expect(t, newFunctions)
 		})
+	}
+}
+
+// text gives the program's text as it is in memory.
+func (p *program) text(t *testing.T) string {
+	t.Helper()
+	q := &process{pid: p.Process.Pid}
+	var err error
+	if q.objects, err = objectsOf(q.pid); err != nil {
+		t.Fatal(err)
+	}
+	defer q.closeObjects()
+	mem, err := tracee.OpenMemory(q.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	b := make([]byte, q.objects[0].end-q.objects[0].start)
+	if _, err := mem.ReadAt(b, int64(q.objects[0].start)); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (p *program) revert(t *testing.T, name string) {
+	t.Helper()
+	res, err := Revert(context.Background(), p.Process.Pid, name, Options{Timeout: time.Minute, Log: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", *res)
+}
+
+// state gives the state of a patch and how many threads are pending.
+func (p *program) state(t *testing.T, name string) string {
+	t.Helper()
+	st, err := StatusOf(p.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range st.Patches {
+		if q.Name == name {
+			return q.State
+		}
+	}
+	return ""
+}
+
+func TestRevert(t *testing.T) {
+	for _, kind := range []string{"busy", "blocked", "recursive"} {
+		t.Run(kind, func(t *testing.T) {
+			prog := startProgram(t, "4", kind)
+			before := prog.text(t)
+			for range 3 {
+				if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: time.Minute}); err != nil {
+					t.Fatal(err)
+				}
+				if s := prog.state(t, "first"); s != stateApplied {
+					t.Errorf("its state is %s", s)
+				}
+				prog.expect(t, newFunctions)
+				prog.revert(t, "")
+				if s := prog.state(t, "first"); s != stateReverted {
+					t.Errorf("its state is %s", s)
+				}
+				prog.expect(t, oldFunctions)
+				if prog.text(t) != before {
+					t.Error("the text is not what it was")
+				}
+			}
+		})
+	}
+}
+
+// TestTimeout has a thread that never leaves the old function.
+func TestTimeout(t *testing.T) {
+	prog := startProgram(t, "4", "stuck")
+	before := prog.text(t)
+	_, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 3 * time.Second})
+	if err == nil || !strings.Contains(err.Error(), "is in outer") || !strings.Contains(err.Error(), "timeout") {
+		t.Errorf("it says %v", err)
+	}
+	if s := prog.state(t, "first"); s != stateReverted {
+		t.Errorf("its state is %s", s)
+	}
+	prog.expect(t, oldFunctions)
+	if prog.text(t) != before {
+		t.Error("the text is not what it was")
+	}
+	// By force it is done; the thread goes on in the old function.
+	if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 3 * time.Second, Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	if s := prog.state(t, "first"); s != stateApplied {
+		t.Errorf("its state is %s", s)
+	}
+	prog.revert(t, "first")
+	if prog.text(t) != before {
+		t.Error("the text is not what it was")
+	}
+}
+
+// TestStack applies patches on top of one another.
+func TestStack(t *testing.T) {
+	prog := startProgram(t, "3", "busy")
+	before := prog.text(t)
+	apply := func(name string, pairs map[string]string) {
+		t.Helper()
+		if _, err := applyByHand(t, prog.Process.Pid, name, pairs, Options{Timeout: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply("first", both)
+	// The second leads back to what was there before.
+	apply("second", map[string]string{"outer": "same_outer", "inner": "same_inner"})
+	prog.expect(t, oldFunctions)
+	_, err := Revert(context.Background(), prog.Process.Pid, "first", Options{})
+	if err == nil || !strings.Contains(err.Error(), "second") {
+		t.Errorf("reverting the lower one says %v", err)
+	}
+	prog.revert(t, "second")
+	prog.expect(t, newFunctions)
+	apply("third", map[string]string{"unused": "new_inner"})
+	prog.revert(t, "first") // out of order, but of other functions
+	prog.expect(t, oldFunctions)
+	prog.revert(t, "")
+	if prog.text(t) != before {
+		t.Error("the text is not what it was")
+	}
+}
+
+// TestKilled kills nopal at any time while it applies and reverts. The next one goes on.
+func TestKilled(t *testing.T) {
+	if pid := os.Getenv("LIVEPATCH_VICTIM"); pid != "" {
+		n, _ := strconv.Atoi(pid)
+		if os.Getenv("LIVEPATCH_REVERT") != "" {
+			_, err := Revert(context.Background(), n, "", Options{})
+			t.Log(err)
+		} else {
+			_, err := applyByHand(t, n, "first", both, Options{})
+			t.Log(err)
+		}
+		return
+	}
+	prog := startProgram(t, "3", "busy")
+	before := prog.text(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	end := time.Now().Add(40 * time.Second)
+	kills, done := 0, 0
+	for time.Now().Before(end) && kills < 100 {
+		helper := exec.Command(os.Args[0], "-test.run", "^TestKilled$", "-test.v")
+		helper.Env = append(os.Environ(), "LIVEPATCH_VICTIM="+strconv.Itoa(prog.Process.Pid))
+		if random.IntN(2) == 0 {
+			helper.Env = append(helper.Env, "LIVEPATCH_REVERT=1")
+		}
+		if err := helper.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(time.Duration(random.IntN(900))*time.Millisecond, func() { _ = helper.Process.Kill() })
+		if helper.Wait() == nil {
+			done++
+		}
+		timer.Stop()
+		kills++
+		if _, _, wrong := prog.counts(t); wrong != 0 {
+			t.Fatalf("%d calls went wrong", wrong)
+		}
+	}
+	t.Logf("killed %d times, %d not in time", kills-done, done)
+	p, err := openProcess(prog.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.recover(context.Background(), Options{Timeout: time.Minute, Log: t.Logf})
+	p.close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for prog.state(t, "first") == stateApplied {
+		prog.revert(t, "first")
+	}
+	prog.expect(t, oldFunctions)
+	if prog.text(t) != before {
+		t.Error("the text is not what it was")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"strings"
 
+	"nopal/internal/entry"
 	"nopal/internal/tracee"
 )
 
@@ -65,6 +66,7 @@ const (
 	stateTransition = "transition"
 	stateApplied    = "applied"
 	stateReverted   = "reverted"
+	stateReplaced   = "replaced" // by one that supersedes all others
 )
 
 // patchState is one patch. Addresses are those of the process.
@@ -93,6 +95,9 @@ type funcState struct {
 	// instruction stood there. They are the same in all patches of a function.
 	Body bool   `json:"body,omitempty"`
 	Word uint32 `json:"word"`
+	// Original says that the new function is the one that the program was compiled with:
+	// the patch supersedes one that replaced it.
+	Original bool `json:"original,omitempty"`
 }
 
 // transitionState is the transition that is going on.
@@ -232,7 +237,7 @@ func (s *state) control() uint64 { return s.addr + controlOff }
 func (d *document) patch(name string) *patchState {
 	var found *patchState
 	for _, p := range d.Patches {
-		if p.Name == name && (found == nil || p.State != stateReverted || found.State == stateReverted) {
+		if p.Name == name && (found == nil || !p.over() || found.over()) {
 			found = p
 		}
 	}
@@ -259,6 +264,20 @@ func (p *patchState) function(site uint64) *funcState {
 	}
 	return nil
 }
+
+// stubs is how many stubs the function takes: one of the original needs a second one whose old
+// way is its new one.
+func (f *funcState) stubs() uint64 {
+	if f.Original {
+		return 2
+	}
+	return 1
+}
+
+func (f *funcState) original() uint64 { return f.Stub + entry.PatchStubSize }
+
+// over reports whether nothing leads to a patch any more.
+func (p *patchState) over() bool { return p.State == stateReverted || p.State == stateReplaced }
 
 // redirect is the address of the instruction that leads to the stub.
 func (f *funcState) redirect() uint64 {

@@ -136,6 +136,12 @@ func (t *transition) begin(ctx context.Context) error {
 		if err := t.drain(ctx); err != nil {
 			return err
 		}
+		if err := errors.Join(t.remember(), t.text().confirm()); err != nil {
+			return err
+		}
+	}
+	if err := t.state.put(headWish, wishNothing); err != nil {
+		return err
 	}
 	tasks, err := tracee.Tasks(t.pid)
 	if err != nil {
@@ -223,7 +229,7 @@ func (t *transition) redirectAll(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return nil
+	return t.text().confirm()
 }
 
 // gather meets all threads, so that each is in the table.
@@ -241,7 +247,11 @@ func (t *transition) gather(ctx context.Context) error {
 			if full {
 				return errors.New("more threads came by at once than nopal can tell apart: try again")
 			}
-			return t.tables.setMode(t.to.other(), true)
+			// Each has been stopped since the redirects were written.
+			if err := t.text().confirm(); err != nil {
+				return err
+			}
+			return t.tables.setMode(t.tables.base, true)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return fmt.Errorf("%d threads do not stop: %w", late, err)
@@ -393,19 +403,16 @@ func (t *transition) settle(ctx context.Context) error {
 		}
 		t.patch.State = stateReverted
 	}
-	t.state.doc.Transition = nil
-	return t.state.save()
-}
-
-// reverse turns round: those who have gone over are to go back.
-func (t *transition) reverse(ctx context.Context) error {
-	s := t.state.doc.Transition
-	s.ToNew, s.Pending = !s.ToNew, nil
-	if err := t.state.save(); err != nil {
+	if t.patch.Replace && t.to == newFunctions {
+		if err := t.supersede(t.patch); err != nil {
+			return err
+		}
+	}
+	if err := t.text().confirm(); err != nil {
 		return err
 	}
-	t.direct(s.ToNew)
-	return t.turn(ctx)
+	t.state.doc.Transition = nil
+	return t.state.save()
 }
 
 // turn makes the mode what the direction needs. Every thread is in the first table, or in

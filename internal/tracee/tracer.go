@@ -110,11 +110,20 @@ func (t *Tracer) Close() {
 		t.bell.Ring()
 		t.mu.Unlock()
 		<-t.closed
+		t.ended()
 		signal.Stop(t.sigchld)
 		close(t.sigchld)
 		<-t.deaf
 		t.bell.Close()
 	})
+}
+
+// ended waits until the tracing thread is no more, and so has let everything go.
+func (t *Tracer) ended() {
+	self := os.Getpid()
+	for end := time.Now().Add(time.Second); isTask(self, t.tid) && time.Now().Before(end); {
+		time.Sleep(50 * time.Microsecond)
+	}
 }
 
 // Events delivers what happens to followed processes. The channel is closed by Close.
@@ -179,6 +188,14 @@ func (t *Tracer) loop() {
 	// Never unlocked: the thread ends with the goroutine, and with the thread every
 	// attachment that is left.
 	runtime.LockOSThread()
+	if sys.Gettid() == os.Getpid() {
+		// The runtime does not end the first thread, but parks it (runtime.mexit).
+		started := make(chan struct{})
+		go func() { close(started); t.loop() }()
+		<-started // on another thread, as this one is taken
+		runtime.UnlockOSThread()
+		return
+	}
 	defer close(t.closed)
 	t.tid = sys.Gettid()
 	for {

@@ -58,6 +58,16 @@ PATCHABLE int new_outer(int x, int depth)
 	return n == 2 ? 2 : -1;
 }
 
+PATCHABLE int same_inner(int x) { return x + 1; }
+
+PATCHABLE int same_outer(int x, int depth)
+{
+	int n = body(x, inner, depth, outer);
+	return n == 1 ? 1 : -1;
+}
+
+PATCHABLE int unused(int x) { return x + 3; }
+
 static void *work(void *arg)
 {
 	long calls = (long)arg;
