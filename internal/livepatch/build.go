@@ -41,15 +41,16 @@ type builder struct {
 	report  Report
 	checked map[*unit]bool // by same: whether a function is as in the target
 
-	doubts  []doubt
-	work    []*unit // live units whose references are still to be looked at
-	fixups  []fixup // references of live units
-	entries []made  // the global offset table
-	veneers []made
-	gates   []*section
-	table   *section   // where that begins
-	frames  []*section // records of call frame information, in order
-	live    []*section
+	sections map[comparedSection]bool // by sameData
+	doubts   []doubt
+	work     []*unit // live units whose references are still to be looked at
+	fixups   []fixup // references of live units
+	entries  []made  // the global offset table
+	veneers  []made
+	gates    []*section
+	table    *section   // where that begins
+	frames   []*section // records of call frame information, in order
+	live     []*section
 }
 
 // Build makes a patch.
@@ -59,7 +60,7 @@ func Build(opts BuildOptions) (p *Patch, report *Report, err error) {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, old.close()) }()
-	b := &builder{BuildOptions: opts, old: old, globals: make(map[string]*symbol), checked: make(map[*unit]bool)}
+	b := &builder{BuildOptions: opts, old: old, globals: make(map[string]*symbol), checked: make(map[*unit]bool), sections: make(map[comparedSection]bool)}
 	b.table = newSection(".got", 0, 0)
 	b.table.align = pageUnit
 	for _, path := range opts.Objects {

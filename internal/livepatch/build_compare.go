@@ -69,6 +69,9 @@ func (b *builder) compare(u *unit) bool {
 		if !known {
 			return false
 		}
+		if h.size() > u.end()-r.off {
+			return false
+		}
 		for i := range h.size() {
 			changed[r.off-u.off+i] = true
 		}
@@ -355,8 +358,14 @@ func (b *builder) oldNops(u *unit) (pad, nops uint64) {
 	return entryNops(code)
 }
 
+// comparedSection is a section and where the target may have it.
+type comparedSection struct {
+	s  *section
+	at uint64
+}
+
 // sameData compares data that is only read.
-func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) bool {
+func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) (same bool) {
 	if off >= s.size || s.data == nil || s.variable() {
 		return false
 	}
@@ -364,6 +373,12 @@ func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) b
 	if anchor && s.obj.anchors && s.flags&elf.SHF_MERGE == 0 {
 		// From one address code may go on to everything in the section.
 		off, at, end = 0, at-off, s.size
+		k := comparedSection{s, at}
+		if known, done := b.sections[k]; done {
+			return known
+		}
+		b.sections[k] = true // it may refer to itself
+		defer func() { b.sections[k] = same }()
 	}
 	old, err := b.old.bytes(at, end-off)
 	if err != nil {

@@ -62,11 +62,13 @@ func (b *builder) settle() error {
 			for _, s := range d.err.found {
 				d.u.old = s
 				clear(b.checked)
+				clear(b.sections)
 				if b.same(d.u) {
 					same = append(same, s)
 				}
 			}
 			clear(b.checked)
+			clear(b.sections)
 			if len(same) != 1 {
 				d.u.old, d.u.fate = nil, along
 				return false

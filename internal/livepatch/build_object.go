@@ -197,6 +197,9 @@ func readObject(file *os.File, path string) (*objectFile, error) {
 			if sec.data, err = s.Data(); err != nil {
 				return nil, fmt.Errorf("section %s: %w", s.Name, err)
 			}
+			if uint64(len(sec.data)) != s.Size {
+				return nil, fmt.Errorf("section %s is not all there", s.Name)
+			}
 		}
 		o.sections[i] = sec
 	}
@@ -295,7 +298,11 @@ func (o *objectFile) readSpecial(f *elf.File, s *elf.Section) error {
 			if info>>32 >= uint64(len(o.symbols)) || r.off >= to.size {
 				return errors.New("malformed")
 			}
-			if h, known := howtos[r.typ]; known && to.size-r.off < h.size() || to.data == nil {
+			size := uint64(4) // of an instruction
+			if h, known := howtos[r.typ]; known {
+				size = h.size()
+			}
+			if to.size-r.off < size || to.data == nil || to.flags&elf.SHF_EXECINSTR != 0 && r.off%4 != 0 && size == 4 {
 				return errors.New("malformed")
 			}
 			r.sym = o.symbols[info>>32]
