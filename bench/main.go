@@ -51,8 +51,8 @@ func run(ctx context.Context, only string, events int) error {
 		{"scaling", func() ([]figure, error) { return measureScaling(ctx) }},
 		{"attach", func() ([]figure, error) { return measureAttach(ctx) }},
 		{"disk", func() ([]figure, error) { return measureDisk(ctx) }},
-		{"read", func() ([]figure, error) { return measureReading(events / 2) }},
 		{"tools", func() ([]figure, error) { return measureTools(ctx, events) }},
+		{"read", func() ([]figure, error) { return measureReading(events / 2) }},
 	} {
 		if !strings.Contains(only, part.name) {
 			continue

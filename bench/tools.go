@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -84,7 +85,7 @@ var generated = []struct {
 }{
 	{"generated: calls of a made-up program, 4 threads in turns", "large.data", 1, false},
 	{"a tenth of it", "small.data", 10, false},
-	{"generated: the 4 threads at the same time", "parallel.data", 5, true},
+	{"generated: the 4 threads at the same time", "parallel.data", 2, true},
 }
 
 var recorded = []struct{ what, file string }{
@@ -92,20 +93,33 @@ var recorded = []struct{ what, file string }{
 	{"recorded: SQLite, repeated", "sqlite.data"},
 }
 
-// writeSubjects writes the recordings. Those that were recorded are in build/bench, if they are there.
+// writeSubjects writes the recordings, and prints how many events each has. Those that were recorded are in
+// build/bench, if they are there.
 func writeSubjects(dir string, events int) error {
+	var files []string
 	for _, g := range generated {
 		if err := writeGraph(filepath.Join(dir, g.file), events/g.part, g.parallel); err != nil {
 			return fmt.Errorf("write %s: %w", g.file, err)
 		}
+		files = append(files, g.file)
 	}
 	for _, r := range recorded {
 		from := filepath.Join("build/bench", r.file)
-		if !exists(from) {
-			fmt.Fprintf(os.Stderr, "bench: no %s to read (`-only disk` makes it)\n", from)
-		} else if err := repeat(from, filepath.Join(dir, r.file), uint64(events/5)); err != nil {
+		if _, err := os.Stat(from); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v (`-only disk` makes it)\n", err)
+			continue
+		}
+		if err := repeat(from, filepath.Join(dir, r.file), uint64(events/2)); err != nil {
 			return err
 		}
+		files = append(files, r.file)
+	}
+	for _, name := range files {
+		end, err := lastBlock(filepath.Join(dir, name))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		fmt.Println(name, end.Events)
 	}
 	return nil
 }
@@ -119,36 +133,32 @@ func findSubjects(ctx context.Context, dir string, events int) ([]subject, error
 	}
 	cmd := exec.CommandContext(ctx, self, "-write", dir, "-events", strconv.Itoa(events))
 	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
+	out, err := cmd.Output()
+	if err != nil {
 		return nil, fmt.Errorf("write recordings: %w", err)
 	}
-	var subjects []subject
+	what := map[string]string{}
 	for _, g := range generated {
-		subjects = append(subjects, subject{what: g.what, path: filepath.Join(dir, g.file)})
+		what[g.file] = g.what
 	}
 	for _, r := range recorded {
-		if path := filepath.Join(dir, r.file); exists(path) {
-			subjects = append(subjects, subject{what: r.what, path: path})
-		}
+		what[r.file] = r.what
 	}
-	for i := range subjects {
-		s := &subjects[i]
-		end, err := lastBlock(s.path)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", s.path, err)
+	var subjects []subject
+	for line := range strings.Lines(string(out)) {
+		var s subject
+		if _, err := fmt.Sscan(line, &s.path, &s.events); err != nil {
+			return nil, fmt.Errorf("read %q: %w", line, err)
 		}
+		s.what, s.path = what[s.path], filepath.Join(dir, s.path)
 		info, err := os.Stat(s.path)
 		if err != nil {
 			return nil, err
 		}
-		s.events, s.size = float64(end.Events), info.Size()
+		s.size = info.Size()
+		subjects = append(subjects, s)
 	}
 	return subjects, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // usage is what a command took.
