@@ -88,6 +88,9 @@ func functions(what, glob string) (*ftrace.Filter, error) {
 	if err == nil && !f.Positive() {
 		err = fmt.Errorf("read %s %q: ! leaves functions out, and has nothing to say here", what, glob)
 	}
+	if err == nil {
+		f.From(what)
+	}
 	return f, err
 }
 

@@ -56,6 +56,13 @@ func NewFilter(only, not []string) (*Filter, error) {
 	return f, nil
 }
 
+// From says which flag the patterns were given with, for messages.
+func (f *Filter) From(flag string) {
+	for _, p := range f.patterns {
+		p.flag = flag
+	}
+}
+
 func newPattern(flag, text string) (*Pattern, error) {
 	p := &Pattern{text: text, flag: flag, remove: flag == "-N"}
 	start := 0

@@ -46,7 +46,7 @@ func (t *target) child(p *tracee.Process) *target {
 // parent's already, and its control block was wiped by the fork.
 func (t *target) installChild(ctx context.Context, parent *target, state ring.State) error {
 	t.ringAddr, t.control, t.controlSize = state.Addr, state.Control, state.ControlSize
-	t.tidOffset, t.shadow = parent.tidOffset, parent.shadow
+	t.tidOffset, t.shadow, t.forbidden = parent.tidOffset, parent.shadow, parent.forbids()
 	file, fd, err := t.makeMemfd(ctx, memfdName)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 	if err := t.mapProfileChild(ctx); err != nil {
 		return err
 	}
-	if err := t.tellOwn(); err != nil {
+	if err := t.inheritedOwn(); err != nil {
 		return err
 	}
 	if err := t.tellInject(); err != nil {

@@ -32,20 +32,30 @@ const (
 // guarded are the functions, and what in them means that a filter comes.
 var guarded = map[string]func(a *arm64.Assembler, found arm64.Label){
 	"prctl": func(a *arm64.Assembler, found arm64.Label) {
-		a.AddImm(16, 0, -prSetSeccomp)
+		ifInt(a, 0, prSetSeccomp)
 		a.Cbz(16, found)
 	},
 	"syscall": func(a *arm64.Assembler, found arm64.Label) {
 		other := a.Label()
-		a.AddImm(16, 0, -nrSeccomp)
+		ifInt(a, 0, nrSeccomp)
 		a.Cbz(16, found)
-		a.AddImm(16, 0, -nrPrctl)
+		ifInt(a, 0, nrPrctl)
 		a.Cbnz(16, other)
-		a.AddImm(16, 1, -prSetSeccomp)
+		ifInt(a, 1, prSetSeccomp)
 		a.Cbz(16, found)
 		a.Bind(other)
 	},
 }
+
+// ifInt makes x16 0 if the int in register r is v. Its upper half is not defined (AAPCS64 6.8.2).
+func ifInt(a *arm64.Assembler, r arm64.Reg, v int64) {
+	a.Ubfx(16, r, 0, 32)
+	a.AddImm(16, 16, -v)
+}
+
+// guardWait is the log2 of the ticks that a thread waits before it installs a filter, some
+// 100 us: others may have seen that system calls are allowed just before.
+const guardWait = 12
 
 // Landing pads, which have to stay what they are: BTI c, and PACIASP and PACIBSP, which
 // are ones too (Arm ARM C6.2, BTI).
@@ -102,12 +112,16 @@ func (t *target) mapGuard(at uint64, look func(*arm64.Assembler, arm64.Label), m
 	}
 	text := ftrace.LiveText{Memory: t.mem}
 	old, err := text.Load(at)
-	if err == nil && (old == btiC || old == paciasp || old == pacibsp) {
+	// Behind landing pads, and the NOPs of a function that may be traced.
+	for err == nil && (old == btiC || old == paciasp || old == pacibsp || old == arm64.Nop) {
 		at += arm64.InsnSize
 		old, err = text.Load(at)
 	}
 	if err != nil {
 		return err
+	}
+	if kind := arm64.Classify(old); kind == arm64.KindRET || kind == arm64.KindRETAA || kind == arm64.KindRETAB || kind == arm64.KindB {
+		return fmt.Errorf("%v at its beginning", kind) // an exit, which may be changed otherwise
 	}
 	maps, err := tracee.Maps(t.pid)
 	if err != nil {
@@ -133,6 +147,13 @@ func (t *target) mapGuard(at uint64, look func(*arm64.Assembler, arm64.Label), m
 	a.MovImm(16, t.control+noSyscallsAt)
 	a.MovImm(17, 1)
 	a.Str(8, 17, 16, 0)
+	a.MrsCounter(16)
+	wait := a.Here()
+	a.Yield()
+	a.MrsCounter(17)
+	a.Sub(17, 17, 16, 0)
+	a.LsrImm(17, 17, guardWait)
+	a.Cbz(17, wait)
 	a.B(on)
 	words, err := a.Finish()
 	if err != nil {
@@ -156,15 +177,19 @@ func (t *target) mapGuard(at uint64, look func(*arm64.Assembler, arm64.Label), m
 	return nil
 }
 
-// putGuards makes the functions lead there, while all threads are stopped.
+// putGuards makes the functions lead there, while all threads are stopped. Where one
+// cannot, no system calls are made.
 func (t *target) putGuards() error {
 	for _, g := range t.guards {
 		if err := t.ring.AddJournal([]ring.JournalEntry{{Addr: g.at, Old: [2]uint32{g.old, 0}}}); err != nil {
 			return err
 		}
 		if err := arm64.Replace(ftrace.LiveText{Memory: t.text()}, "guard", g.at, g.at, g.old, g.branch); err != nil {
-			return err
+			t.unguarded = err
 		}
+	}
+	if t.unguarded != nil && t.reads {
+		return t.forbidSyscalls()
 	}
 	return nil
 }

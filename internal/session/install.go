@@ -242,7 +242,7 @@ func (t *target) makeMemfd(ctx context.Context, called string) (f *os.File, fd i
 // writeControl fills the control block. Its last word makes the target's threads
 // record.
 func (t *target) writeControl() error {
-	head := make([]byte, 48)
+	head := make([]byte, noSyscallsAt+8)
 	put := binary.LittleEndian.PutUint64
 	put(head[0:], entry.ControlMagic)
 	put(head[8:], uint64(t.inside(t.pid)))
@@ -254,6 +254,9 @@ func (t *target) writeControl() error {
 	put(head[24:], low)
 	put(head[32:], high)
 	put(head[40:], t.tidOffset)
+	if t.forbidden {
+		put(head[noSyscallsAt:], 1)
+	}
 	tail := t.controlTail()
 	if _, err := t.mem.WriteAt(head, int64(t.control)); err != nil {
 		return fmt.Errorf("write control block: %w", err)

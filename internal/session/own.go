@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"nopal/internal/args"
 	"nopal/internal/entry"
@@ -51,7 +53,6 @@ type ownPart struct {
 	words []uint32
 
 	next, other uint64 // where it goes on
-	told        bool   // what its records hold stands in the recording
 }
 
 const ownAlign = 16
@@ -83,8 +84,11 @@ func (t *target) planOwn(o *object) {
 		w, err := set.For(raw, demangled, o.path, func() (*image.Signature, error) { return o.im.Signature(site) })
 		if err != nil {
 			err = fmt.Errorf("%s in %s: %w", demangled, o.path, err)
-			t.rec.refused = errors.Join(t.rec.refused, err)
-			t.rec.warn("recorded without arguments: %v", err)
+			if t.rec.begun {
+				t.rec.warn("recorded without arguments: %v", err)
+			} else {
+				t.rec.refused = errors.Join(t.rec.refused, err)
+			}
 			continue
 		}
 		if w == nil {
@@ -271,9 +275,6 @@ func (t *target) writeOwn(o *object) error {
 		if c.written || !o.traced.Wants(r) {
 			continue
 		}
-		if err := t.tellProbes(o, c); err != nil {
-			return err
-		}
 		ok := true
 		for part := range c.parts {
 			if c.parts[part].size == 0 {
@@ -296,6 +297,7 @@ func (t *target) writeOwn(o *object) error {
 			}
 		}
 		c.written = ok
+		t.know(o, c)
 	}
 	t.setOwn(o)
 	if t.reads {
@@ -311,9 +313,6 @@ func (t *target) linkOwn(o *object) error {
 	for _, c := range o.own {
 		if !c.written {
 			continue
-		}
-		if err := t.tellProbes(o, c); err != nil {
-			return err
 		}
 		for part := range c.parts {
 			if c.parts[part].size == 0 {
@@ -356,23 +355,17 @@ func inheritOwn(own []*ownCode) []*ownCode {
 	list := make([]*ownCode, len(own))
 	for i, c := range own {
 		copied := *c
-		for part := range copied.parts {
-			copied.parts[part].told = false
-		}
 		list[i] = &copied
 	}
 	return list
 }
 
-// tellOwn writes what the records of functions hold that are written.
-func (t *target) tellOwn() error {
+// inheritedOwn makes the records of a forked child's functions known.
+func (t *target) inheritedOwn() error {
 	for _, o := range t.objects {
 		for _, c := range o.own {
-			if !c.written {
-				continue
-			}
-			if err := t.tellProbes(o, c); err != nil {
-				return err
+			if c.written {
+				t.know(o, c)
 			}
 		}
 	}
@@ -382,29 +375,71 @@ func (t *target) tellOwn() error {
 	return nil
 }
 
-// tellProbes writes what the records of a function hold, before there are any, once for
-// each process.
-func (t *target) tellProbes(o *object, c *ownCode) error {
+// untold is a probe number whose PROBE block is not in the recording yet.
+type untold struct {
+	o    *object
+	c    *ownCode
+	part int
+}
+
+// know notes which numbers the records of a function have.
+func (t *target) know(o *object, c *ownCode) {
+	if t.untold == nil {
+		t.untold = map[uint32]untold{}
+	}
 	for part := range c.parts {
-		p := c.program(part)
-		attached := part == entryAttached || part == exitAttached
-		if p == nil || len(p.Fields) == 0 || c.parts[part].told || attached != t.attachedMode() {
-			continue
+		if p := c.program(part); p != nil && len(p.Fields) > 0 {
+			t.untold[p.Number] = untold{o, c, part}
 		}
-		layout, kind := c.wanted.EntryLayout, uint32(trace.ProbeEntry)
-		if part >= exitFused {
-			layout, kind = c.wanted.ExitLayout, trace.ProbeExit
+	}
+}
+
+// tellSeen writes what the records among words hold that are the first of their number: of
+// most functions of a large program there is never one.
+func (t *target) tellSeen(words []uint64) error {
+	for i := 0; i < len(words) && len(t.untold) > 0; {
+		w := words[i]
+		i++
+		switch w >> entry.WordIndexShift {
+		case entry.WordRecord:
+			if w&entry.RecordArgs != 0 {
+				if err := t.tell(uint32(w>>entry.RecordNumberShift) & trace.MaxProbeNumber); err != nil {
+					return err
+				}
+			}
+			fallthrough
+		case entry.WordPad, entry.WordReserved:
+			i += max(int(w&0xffff), 1) - 1
 		}
-		if attached {
-			kind |= trace.ProbeAttached
-		}
-		said := *layout
-		said.Proc, said.Number, said.Image, said.Kind = t.proc, p.Number, t.rec.images[o.im], kind
-		said.VA = o.traced.Records[c.record].Addr - o.bias
-		if err := t.rec.w.WriteProbe(said); err != nil {
-			return err
-		}
-		c.parts[part].told = true
 	}
 	return nil
+}
+
+// tellAll writes what all records hold, for a file that goes on by itself.
+func (t *target) tellAll() error {
+	for _, number := range slices.Sorted(maps.Keys(t.untold)) {
+		if err := t.tell(number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *target) tell(number uint32) error {
+	u, ok := t.untold[number]
+	if !ok {
+		return nil
+	}
+	delete(t.untold, number)
+	layout, kind := u.c.wanted.EntryLayout, uint32(trace.ProbeEntry)
+	if u.part >= exitFused {
+		layout, kind = u.c.wanted.ExitLayout, trace.ProbeExit
+	}
+	if u.part == entryAttached || u.part == exitAttached {
+		kind |= trace.ProbeAttached
+	}
+	said := *layout
+	said.Proc, said.Number, said.Image, said.Kind = t.proc, number, t.rec.images[u.o.im], kind
+	said.VA = u.o.traced.Records[u.c.record].Addr - u.o.bias
+	return t.rec.w.WriteProbe(said)
 }

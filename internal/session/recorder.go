@@ -42,6 +42,7 @@ type recorder struct {
 	refused    error     // what was asked for and cannot be: arguments, conditions
 	warnings   []string
 
+	begun    bool     // what was asked for has been checked
 	ruleAt   []int    // functions that each rule is at
 	counters [][]byte // of the rules, for each program
 }
@@ -174,6 +175,7 @@ func (r *recorder) saw(o *object) {
 // by the end, when others have, is worth a warning only: the recording is good.
 func (r *recorder) checkFilter(end bool) error {
 	if r.sites == 0 {
+		r.begun = true
 		return nil
 	}
 	if !end && r.refused != nil {
@@ -197,6 +199,7 @@ func (r *recorder) checkFilter(end bool) error {
 		}
 		r.warn("%v", err)
 	}
+	r.begun = true
 	return nil
 }
 
@@ -290,6 +293,9 @@ func (s *sink) thread(tid uint32) error {
 // Chunk writes a run of events.
 func (s *sink) Chunk(stream, tid uint32, base, lost uint64, words []uint64) error {
 	if err := s.thread(tid); err != nil {
+		return err
+	}
+	if err := s.t.tellSeen(words); err != nil {
 		return err
 	}
 	return s.r.w.WriteChunk(trace.Chunk{Proc: s.t.proc, Stream: stream, TID: tid, Base: base, Lost: lost, Words: bytesOf(words)})

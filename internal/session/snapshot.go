@@ -66,6 +66,11 @@ func (s *session) snapshotTo(path string, from *os.File) (*os.File, int64, error
 		return nil, 0, err
 	}
 	var size int64
+	for _, t := range s.targets {
+		if err := t.tellAll(); err != nil {
+			return nil, 0, errors.Join(err, to.Close(), removeOutput(path))
+		}
+	}
 	behind := &lateOffset{file: to}
 	w, err := s.rec.w.Fork(behind)
 	if err == nil {

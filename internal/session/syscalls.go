@@ -36,7 +36,7 @@ func (t *target) forbidSyscalls() error {
 	if _, err := t.mem.WriteAt(one[:], int64(t.control+noSyscallsAt)); err != nil {
 		return fmt.Errorf("write control block: %w", err)
 	}
-	t.reads = false // there is no way back
+	t.reads, t.forbidden = false, true // there is no way back
 	if !t.rec.o.Args.Empty() {
 		t.rec.warn("process %d: of what arguments point to, only what is on a thread's own stack is read: %v", t.pid, why)
 	}
@@ -44,6 +44,12 @@ func (t *target) forbidSyscalls() error {
 		t.rec.warn("process %d: threads that are delayed do not sleep: %v", t.pid, why)
 	}
 	return nil
+}
+
+// forbids reports whether there are no system calls in t, also because a guard said so.
+func (t *target) forbids() bool {
+	word, err := t.mem.ReadUint64(t.control + noSyscallsAt)
+	return t.forbidden || err != nil || word != 0
 }
 
 // watchSyscalls looks whether the process has got a filter since.

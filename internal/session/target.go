@@ -59,8 +59,10 @@ type target struct {
 	refineWait  time.Duration
 	stacks      map[uint32]bool // streams whose stacks have been looked for
 	probes      uint32          // probe numbers given
-	reads       bool            // there are probes that read memory
-	readsAt     time.Time       // when to look again whether they may
+	untold      map[uint32]untold
+	reads       bool      // there are probes that read memory
+	readsAt     time.Time // when to look again whether they may
+	forbidden   bool      // they may not any more
 	guards      []guard
 	inject      *injection
 	unguarded   error // why a filter of system calls would not be noticed in time

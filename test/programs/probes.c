@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef __clang__
@@ -143,6 +144,14 @@ static void sandbox(void)
 		exit(3);
 	blind(heap, 1);
 	blind(stack, 2);
+	pid_t child = fork();
+	int status;
+	if (child == 0) {
+		blind(heap, 3);
+		_exit(7);
+	}
+	if (waitpid(child, &status, 0) != child || status != 7 << 8)
+		exit(4);
 	free(heap);
 }
 
