@@ -179,11 +179,10 @@ func (t *target) refuse(rule *inject.Rule, err error) {
 	for _, p := range rule.Functions.Patterns() {
 		one = one && !strings.ContainsAny(p.String(), "*?[")
 	}
-	if !one {
+	switch {
+	case !one || t.rec.begun:
 		t.rec.warn("not injected: %v", err)
-		return
-	}
-	if t.rec.refused == nil {
+	case t.rec.refused == nil:
 		t.rec.refused = err
 	}
 }
