@@ -313,6 +313,7 @@ func TestCtlFilter(t *testing.T) {
 	r.ctl(t, "filter", "-F", "s2")
 	p.do(t, 10)
 	refused(t, nopal(t, "ctl", "-p", p.pid(), "filter", "-F", "s22"), "s2")
+	refused(t, nopal(t, "ctl", "-p", p.pid(), "filter", "-F", "s2@arg1>1"), "nopal record")
 	if s := r.status(t); s.Processes[0].Armed != 1 || len(s.Filters) != 1 || s.Filters[0] != "s2" {
 		t.Errorf("only s2: %+v", s)
 	}

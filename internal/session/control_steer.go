@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nopal/internal/args"
 	"nopal/internal/ftrace"
 )
 
@@ -61,6 +62,11 @@ func (s *session) override(ctx context.Context, globs []string, action Action) (
 
 func (s *session) filter(ctx context.Context, r ControlRequest) (string, error) {
 	// What is wrong with the request shows before anything is done.
+	for _, text := range r.Only {
+		if _, _, found := args.Split(text); found {
+			return "", fmt.Errorf("-F %s: conditions are made into code when recording begins, and stay: give them to nopal record", text)
+		}
+	}
 	f, err := ftrace.NewFilter(r.Only, r.Not)
 	if err == nil {
 		err = s.checkPatterns(f)
