@@ -162,7 +162,7 @@ func (o *object) flowFrom(start, end uint64, whole bool) *flow {
 	}
 	var f *flow
 	if code := o.text(start, min(end, start+maxFlow*insnSize)); code != nil {
-		f = newFlow(start, code, map[int]*flowState{0: entryState()})
+		f = newFlow(start, code, entryState(), nil)
 		f.fill(whole)
 	}
 	if len(o.flows) >= maxFlows {

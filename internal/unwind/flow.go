@@ -46,27 +46,27 @@ type flowState struct {
 
 // flow is a piece of code that was followed.
 type flow struct {
-	start   uint64
-	code    []uint32
-	known   map[int]*flowState // before the instructions that branches lead to
-	entries map[int]*flowState
-	leads   []bool // a branch leads there
-	broken  bool   // not all of it could be followed
+	start  uint64
+	code   []uint32
+	known  map[int]*flowState // before the instructions that branches lead to
+	pads   map[int]bool       // landing pads, into which no call returns
+	leads  []bool             // a branch leads there
+	broken bool               // not all of it could be followed
 }
 
 // maxFlow is how many instructions a function may have to be followed.
 const maxFlow = 1 << 17
 
-// newFlow follows code from its entries on, into which no call returns.
-func newFlow(start uint64, code []uint32, entries map[int]*flowState) *flow {
-	f := &flow{start: start, code: code, entries: entries, known: map[int]*flowState{}}
+// newFlow follows code from its entry on.
+func newFlow(start uint64, code []uint32, entry *flowState, pads map[int]bool) *flow {
+	f := &flow{start: start, code: code, pads: pads, known: map[int]*flowState{}}
 	f.leads = make([]bool, len(code))
 	for i := range code {
 		if to, ok := f.target(i); ok {
 			f.leads[to] = true
 		}
 	}
-	f.follow(entries)
+	f.follow(map[int]*flowState{0: entry})
 	return f
 }
 
@@ -195,8 +195,7 @@ func (f *flow) target(i int) (to int, ok bool) {
 // returns reports whether a call may return: what is behind one that does not
 // may be a landing pad.
 func (f *flow) returns(i int) bool {
-	_, entry := f.entries[i+1]
-	return !entry
+	return !f.pads[i+1]
 }
 
 // at gives what is known before the instruction at pc.

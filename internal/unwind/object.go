@@ -425,30 +425,41 @@ func (o *object) flowAt(pc uint64) *flow {
 }
 
 // follow follows the function of an entry, from where it begins and from its landing
-// pads, where exceptions come by the call frame information.
+// pads, where exceptions come by the call frame information, with the stack pointer
+// that the function has at its calls.
 func (o *object) follow(e *fde) *flow {
-	entries := map[int]*flowState{}
-	add := func(pc uint64) bool {
-		r, _ := e.repairedAt(pc)
-		if r == nil {
-			return false
+	state := func(pc uint64) *flowState {
+		if r, _ := e.repairedAt(pc); r != nil {
+			if s, ok := stateOf(r); ok {
+				return s
+			}
 		}
-		s, ok := stateOf(r)
-		if ok {
-			entries[int((pc-e.start)/insnSize)] = s
-		}
-		return ok
-	}
-	code := o.text(e.start, e.end)
-	if code == nil || !add(e.start) {
 		return nil
 	}
+	code := o.text(e.start, e.end)
+	begin := state(e.start)
+	if len(code) == 0 || begin == nil {
+		return nil
+	}
+	pads, landings := map[int]bool{}, map[int]*flowState{}
 	for _, pad := range e.pads(o.u.mem) {
-		if !add(pad) {
+		s := state(pad)
+		i := int((pad - e.start) / insnSize)
+		if s == nil || i >= len(code) {
 			return nil
 		}
+		pads[i], landings[i] = true, s
 	}
-	f := newFlow(e.start, code, entries)
+	f := newFlow(e.start, code, begin, pads)
+	if len(pads) > 0 {
+		_, _, calls := f.sources()
+		for _, s := range landings {
+			if calls.any && s.reg[spColumn].kind == valueUnknown {
+				s.reg[spColumn] = calls.frame.reg[spColumn]
+			}
+		}
+		f.follow(landings)
+	}
 	f.fill(true)
 	return f
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"nopal/internal/arch/arm64"
 	"nopal/internal/sys"
 	"nopal/internal/tracee"
 )
@@ -36,7 +37,7 @@ type stepper struct {
 
 // startStepper starts a program and runs it up to its first breakpoint, behind which it
 // stands then.
-func startStepper(t *testing.T, path string, args ...string) *stepper {
+func startStepper(t *testing.T, path string, lazy bool, args ...string) *stepper {
 	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
@@ -45,8 +46,12 @@ func startStepper(t *testing.T, path string, args ...string) *stepper {
 		t.Fatal(err)
 	}
 	defer null.Close()
+	env := []string{}
+	if !lazy {
+		env = append(env, "LD_BIND_NOW=1") // symbols are looked for in thousands of steps
+	}
 	p, err := os.StartProcess(path, append([]string{path}, args...), &os.ProcAttr{
-		Files: []*os.File{null, null, os.Stderr}, Sys: &syscall.SysProcAttr{Ptrace: true},
+		Files: []*os.File{null, null, os.Stderr}, Env: env, Sys: &syscall.SysProcAttr{Ptrace: true},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -149,13 +154,18 @@ func (s *stepper) step(pc uint64) {
 		s.resume(syscall.PtraceSingleStep)
 		return
 	}
+	// Where all ways from here meet again: behind the last branch to before it.
+	end := uint64(0)
 	for at := pc + insnSize; at < pc+16*insnSize; at += insnSize {
-		if insn := s.insn(at); insn&cbnzMask == cbnz && int32(insn<<8)>>13 < 0 {
-			s.runTo(at + insnSize)
-			return
+		insn := s.insn(at)
+		if to, ok := arm64.BranchTarget(at, insn); ok && to <= pc && insn&cbnzMask == cbnz {
+			end = at + insnSize
 		}
 	}
-	s.t.Fatalf("no end of the exclusive loop at %#x", pc)
+	if end == 0 {
+		s.t.Fatalf("no end of the exclusive loop at %#x", pc)
+	}
+	s.runTo(end)
 }
 
 func (s *stepper) resume(how func(int) error) {
@@ -175,23 +185,31 @@ func (s *stepper) resume(how func(int) error) {
 	}
 }
 
-// runTo runs the program to an address, by a breakpoint there.
-func (s *stepper) runTo(addr uint64) {
+// runTo runs the program to one of some addresses, by breakpoints there.
+func (s *stepper) runTo(addrs ...uint64) {
 	s.t.Helper()
-	var saved [4]byte
-	if _, err := s.mem.ReadAt(saved[:], int64(addr)); err != nil {
-		s.t.Fatal(err)
-	}
-	const brk = "\x00\x00\x20\xd4"
-	if _, err := s.mem.WriteAt([]byte(brk), int64(addr)); err != nil {
-		s.t.Fatal(err)
+	saved := map[uint64][]byte{}
+	for _, addr := range addrs {
+		if saved[addr] != nil {
+			continue
+		}
+		saved[addr] = make([]byte, insnSize)
+		if _, err := s.mem.ReadAt(saved[addr], int64(addr)); err != nil {
+			s.t.Fatal(err)
+		}
+		const brk = "\x00\x00\x20\xd4"
+		if _, err := s.mem.WriteAt([]byte(brk), int64(addr)); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	s.resume(func(pid int) error { return syscall.PtraceCont(pid, 0) })
-	if pc := s.regs().PC; pc != addr {
-		s.t.Fatalf("ran to %#x and not to %#x", pc, addr)
+	if pc := s.regs().PC; saved[pc] == nil {
+		s.t.Fatalf("ran to %#x and not to %#x", pc, addrs)
 	}
-	if _, err := s.mem.WriteAt(saved[:], int64(addr)); err != nil {
-		s.t.Fatal(err)
+	for addr, b := range saved {
+		if _, err := s.mem.WriteAt(b, int64(addr)); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 }
 
@@ -267,9 +285,9 @@ func (w *truth) compare(frames []Frame) string {
 
 // everyStep unwinds a program at each instruction between its two breakpoints.
 // It returns how many there were, and how often the stack was not known, by reason.
-func everyStep(t *testing.T, path string, o Options, most int, args ...string) (steps int, unknown map[string]int) {
+func everyStep(t *testing.T, path string, o Options, lazy bool, args ...string) (steps int, unknown map[string]int) {
 	t.Helper()
-	s := startStepper(t, path, args...)
+	s := startStepper(t, path, lazy, args...)
 	u := New(s.pid, s.mem, o)
 	w := &truth{s: s}
 	w.same = func(a, b uint64) bool {
@@ -293,6 +311,7 @@ func everyStep(t *testing.T, path string, o Options, most int, args ...string) (
 	visits := map[uint64]int{}
 	defer func() { t.Logf("%d stacks, %v for each", stacks, took/time.Duration(stacks+1)) }()
 	const enough = 100
+	const most = 100000
 	for ; steps < most; steps++ {
 		insn := s.insn(regs.PC)
 		const last = 0xd4200220 // brk #17
@@ -300,6 +319,26 @@ func everyStep(t *testing.T, path string, o Options, most int, args ...string) (
 			return steps, unknown
 		}
 		i, _ := u.codeAt(regs.PC)
+		if o := u.maps[i]; o.Path != path && strings.Contains(path, "throw") {
+			// Another object's code: to where it returns, or throws.
+			back := []uint64{w.open[len(w.open)-1].ret}
+			for _, o := range w.open {
+				back = append(back, u.padsOf(o.ret-insnSize)...)
+			}
+			s.runTo(back...)
+			now := s.regs()
+			for n := len(w.open); n > 0; n-- {
+				if o := w.open[n-1]; now.PC != o.ret && (now.SP < o.sp || now.SP == o.sp && !w.same(o.ret-insnSize, now.PC)) {
+					break
+				}
+				w.open = w.open[:n-1]
+				if now.PC == back[0] {
+					break
+				}
+			}
+			regs = now
+			continue
+		}
 		if u.maps[i].Path == "[vdso]" {
 			// It tries again as long as single steps take longer than the time stands.
 			if inVDSO++; inVDSO%enough == 0 {
@@ -369,6 +408,16 @@ func everyStep(t *testing.T, path string, o Options, most int, args ...string) (
 	}
 	t.Fatalf("no end after %d instructions", steps)
 	return 0, nil
+}
+
+// padsOf gives the landing pads of a function.
+func (u *Unwinder) padsOf(pc uint64) []uint64 {
+	if i, ok := u.codeAt(pc); ok && u.object(i) != nil {
+		if f, _ := u.object(i).frameAt(pc); f != nil {
+			return f.pads(u.mem)
+		}
+	}
+	return nil
 }
 
 // entersHandler reports whether a handler is about to begin: its return address is

@@ -10,7 +10,6 @@ make unwind/chain-gcc-bti $dir/chain.c $cc $flags -O2 -mbranch-protection=standa
 make unwind/chain-gcc-stripped $dir/chain.c stripped $cc $flags -O2 $dir/chain.c
 make unwind/chain-gcc-debugframe $dir/chain.c $cc $flags -O2 -fno-asynchronous-unwind-tables -fno-unwind-tables $dir/chain.c
 make unwind/throw-gcc $dir/throw.cc $cxx $flags -O2 $dir/throw.cc
-make unwind/throw-gcc-static $dir/throw.cc $cxx $flags -O2 -static $dir/throw.cc
 if command -v clang >/dev/null; then
 	for level in 0 2 s; do
 		make unwind/chain-clang-o$level $dir/chain.c $clang $flags -O$level $dir/chain.c
