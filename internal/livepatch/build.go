@@ -75,7 +75,7 @@ func Build(opts BuildOptions) (p *Patch, report *Report, err error) {
 		}
 		b.objects = append(b.objects, o)
 	}
-	steps := []func() error{b.define, b.match, b.choose, b.collect, b.makeGates}
+	steps := []func() error{b.define, b.match, b.choose, b.collect, b.makeGates, b.noteInlined}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, nil, err
@@ -231,6 +231,9 @@ func (b *builder) choose() error {
 		if err := b.replaceable(u); err != nil {
 			return err
 		}
+	}
+	if count == 0 && b.old.stripped {
+		return fmt.Errorf("build patch: %s has no symbol table, so its functions are not known by name: give the file as it was before it was stripped, which has the same build-id", b.Target)
 	}
 	if count == 0 {
 		return fmt.Errorf("build patch: nothing to replace: no function of %s differs from that of the same name in %s", strings.Join(b.Objects, ", "), b.Target)

@@ -24,9 +24,9 @@ type comparison struct {
 	b     *builder
 	u     *unit
 	old   []byte
-	skip  uint64           // bytes of NOPs that the new one does not have
-	table uint64           // the page of the old global offset table
-	pages map[reloc]uint64 // what ADRPs of the old one refer to
+	at    map[uint64]uint64 // where its instructions are in the old one, by offset
+	table uint64            // the page of the old global offset table
+	pages map[reloc]uint64  // what ADRPs of the old one refer to
 }
 
 const nop = 0xd503201f
@@ -52,34 +52,10 @@ func (b *builder) compare(u *unit) bool {
 	if err != nil {
 		return false
 	}
-	code := u.sec.data[u.off:u.end()]
-	oldPad, oldNops := entryNops(old)
-	pad, nops := entryNops(code)
-	if pad != oldPad || nops > oldNops || uint64(len(old))-oldNops != uint64(len(code))-nops {
-		return false
-	}
-	c := &comparison{b: b, u: u, old: old, skip: oldNops - nops, pages: make(map[reloc]uint64)}
+	c := &comparison{b: b, u: u, old: old, pages: make(map[reloc]uint64)}
 	relocs := append(append([]reloc(nil), u.sec.relocsIn(u.off, u.end())...), u.branches()...)
-	changed := make([]bool, len(code)) // by relocations
-	for _, r := range relocs {
-		h, known := howtos[direct(r.typ)]
-		if r.typ == elf.R_AARCH64_TLSDESC_CALL { // marks an instruction for the linker
-			h, known = howto{place: imm26}, true
-		}
-		if !known {
-			return false
-		}
-		if h.size() > u.end()-r.off {
-			return false
-		}
-		for i := range h.size() {
-			changed[r.off-u.off+i] = true
-		}
-	}
-	for i := pad + nops; i < uint64(len(code)); i++ {
-		if !changed[i] && code[i] != old[i+c.skip] {
-			return false
-		}
+	if !c.pair(relocs) {
+		return false
 	}
 	for _, r := range relocs {
 		if howtos[direct(r.typ)].value == pages && !isDescriptor(r.typ) {
@@ -114,8 +90,11 @@ func direct(typ elf.R_AARCH64) elf.R_AARCH64 {
 // word gives what the old function has at a relocation, and its address. The
 // instruction has to be the same but for what is relocated.
 func (c *comparison) word(r reloc) (word []byte, at uint64, ok bool) {
-	off := r.off - c.u.off + c.skip
+	off := c.at[r.off-c.u.off]
 	h := howtos[direct(r.typ)]
+	if off+h.size() > uint64(len(c.old)) {
+		return nil, 0, false
+	}
 	word = c.old[off : off+h.size()]
 	blank := bytes.Clone(word)
 	mine := bytes.Clone(c.u.sec.data[r.off : r.off+h.size()])
@@ -173,7 +152,7 @@ func (c *comparison) page(r reloc) {
 // like for thread-local variables).
 func (c *comparison) relaxed(r reloc, to ref, addend int64) bool {
 	le := binary.LittleEndian
-	off := r.off - c.u.off + c.skip
+	off := c.at[r.off-c.u.off]
 	old, mine, at := le.Uint32(c.old[off:]), le.Uint32(c.u.sec.data[r.off:]), c.u.old.va+off
 	const registers = 0x3ff // Rn and Rd
 	var address uint64

@@ -17,6 +17,7 @@ import (
 type original struct {
 	im          *image.Image
 	file        *os.File
+	stripped    bool // has no symbol table
 	soname      string
 	symbols     map[string][]*oldSymbol // defined ones, by name
 	stems       map[string][]*oldSymbol // local ones, by the name without the number that the compiler appends
@@ -117,6 +118,7 @@ func (o *original) read(f *elf.File) error {
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return fmt.Errorf("read symbols: %w", err)
 	}
+	o.stripped = errors.Is(err, elf.ErrNoSymbols)
 	dynamic, err := f.DynamicSymbols()
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
 		return fmt.Errorf("read dynamic symbols: %w", err)

@@ -339,3 +339,110 @@ func TestFunctionsOfOneName(t *testing.T) {
 		t.Errorf("replaces %+v, want util at %#x", f, addresses["two.c"])
 	}
 }
+
+func TestInlinedCopiesAreNoted(t *testing.T) {
+	header := source(t, "h.h", `inline int shared(int x) { return x * FACTOR; }`)
+	one := source(t, "one.c", `#include "`+header+`"
+		extern inline int shared(int x); int one(int x) { return shared(x) + 1; }`)
+	two := source(t, "two.c", `#include "`+header+`"
+		int two(int x) { return shared(x) + 2; }`)
+	program := link(t, gcc, []string{"-shared"}, compile(t, gcc, one, "-fPIC", "-g", "-DFACTOR=3"), compile(t, gcc, two, "-fPIC", "-g", "-DFACTOR=3"))
+	build := func(files ...string) *Report {
+		o := BuildOptions{Name: "fix", Target: program}
+		for _, file := range files {
+			o.Objects = append(o.Objects, compile(t, gcc, file, "-fPIC", "-DFACTOR=5"))
+		}
+		_, report, err := Build(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	if notes := build(one).Notes; len(notes) != 1 || !strings.Contains(notes[0], "shared was also inlined into two") {
+		t.Errorf("notes %q, want one about two", notes)
+	}
+	if notes := build(one, two).Notes; len(notes) != 0 {
+		t.Errorf("notes %q with both objects", notes)
+	}
+}
+
+// Objects are the user's own, but may be damaged.
+func FuzzObject(f *testing.F) {
+	c := configurations[6]
+	program := c.target(f)
+	for _, number := range []string{"0", "7", "10"} {
+		data, err := os.ReadFile(c.change(f, number))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "x.o")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, _, err := Build(BuildOptions{Name: "fix", Target: program, Objects: []string{path}})
+		if err != nil {
+			return
+		}
+		if _, err := p.Encode(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A change of one function moves others, whose loops are aligned with another
+// number of NOPs then.
+func TestAlignmentIsNoChange(t *testing.T) {
+	const loops = `
+int price(int x) { EXTRA return x * 3; }
+int work(int *v, int n) { int s = 0; for (int i = 0; i < n; i++) { s += v[i] * s; if (s == 77) s ^= n; } return s; }
+int more(int *v, int n) { int s = 0; while (n--) { s ^= v[n] + 3; } for (int i = 0; i < s; i++) s += price(s); return s; }
+`
+	program := link(t, gcc, []string{"-shared"}, compile(t, gcc, source(t, "code.c", strings.Replace(loops, "EXTRA", "", 1)), "-fPIC", "-fno-inline"))
+	moved := false
+	for _, extra := range []string{"x++;", "x ^= 5; x *= 7;", "if (x > 3) x -= 100; x ^= 77;", "if (x > 3) return x ^ 0x12345; x /= 5;"} {
+		object := compile(t, gcc, source(t, "code.c", strings.Replace(loops, "EXTRA", extra, 1)), "-fPIC", "-fno-inline")
+		p, report, err := Build(BuildOptions{Name: "fix", Target: program, Objects: []string{object}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"price"}, report.Replaced); diff != "" {
+			t.Errorf("%s: replaced (-want +got):\n%s", extra, diff)
+		}
+		o, err := openObject(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, y := range o.symbols {
+			moved = moved || y.name == "work" && y.size != sizeOf(t, program, "work") || y.name == "more" && y.size != sizeOf(t, program, "more")
+		}
+		if p.funcs[0].Name != "price" {
+			t.Errorf("replaces %+v", p.funcs)
+		}
+	}
+	if !moved {
+		t.Log("no loop was aligned in another way")
+	}
+}
+
+func sizeOf(t *testing.T, program, name string) uint64 {
+	t.Helper()
+	o, err := openOriginal(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close()
+	return o.symbols[name][0].size
+}
+
+func TestStrippedTarget(t *testing.T) {
+	c := configurations[6]
+	program := c.target(t)
+	run(t, "aarch64-linux-gnu-strip", "-s", program)
+	_, _, err := Build(BuildOptions{Name: "fix", Target: program, Objects: []string{c.change(t, "2")}})
+	if err == nil || !strings.Contains(err.Error(), "has no symbol table") {
+		t.Errorf("error %v, want that there is no symbol table", err)
+	}
+}
