@@ -96,6 +96,42 @@ func TestInjectInGraph(t *testing.T) {
 	}
 }
 
+// Arguments and conditions of calls that are recorded beside: what a rule has changed is seen, what it has returned is not.
+func TestInjectWithArguments(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "data")
+	for _, mode := range [][]string{nil, {"--graph"}} {
+		argv := append([]string{"inject", "-o", file, "-a", "-F", "put@size==7 && arg1==1", "-F", "direct", "-r", "put: set size=7 every 2", "-r", "direct: return 3 every 2"}, mode...)
+		nopalOK(t, append(argv, fixture(t, "faults"), "12")...)
+		puts, directs := 0, 0
+		for line := range strings.Lines(nopalOK(t, "replay", "-i", file, "--format=jsonl").stdout) {
+			var e struct {
+				Type, Name string
+				Args       []struct {
+					Name  string
+					Value any
+				}
+			}
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			switch {
+			case e.Type != "entry":
+			case e.Name == "put":
+				puts++
+				if len(e.Args) != 3 || e.Args[0].Value != 1.0 || e.Args[1].Value != "text" || e.Args[2].Name != "size" || e.Args[2].Value != 7.0 {
+					t.Errorf("%v: %s", mode, line)
+				}
+			case e.Name == "direct":
+				directs++
+			}
+		}
+		// Calls 1, 3, ... (from 0) get the size 7; of these 1 and 7 have fd 1. Of 36 calls of direct every other is made.
+		if puts != 2 || directs != 18 {
+			t.Errorf("%v: %d calls of put, %d of direct", mode, puts, directs)
+		}
+	}
+}
+
 // The choice by chance is the same with the same seed, whichever threads call.
 func TestInjectSeed(t *testing.T) {
 	program := fixture(t, "faults")

@@ -25,6 +25,9 @@ type injectFlags struct {
 	seed        string
 	output      string
 	filter      filterFlags
+	args        []string
+	results     []string
+	autoArgs    bool
 	graph       bool
 	buffer      sizeFlag
 	pid         pidFlag
@@ -70,7 +73,7 @@ tens of instructions. With debug information rules are checked against the funct
 A delay is a system call; in a process that filters them (seccomp) the thread looks at the clock instead.
 
 Each time that a rule fires is written to the recording (nopal replay, nopal replay --format=jsonl). -F and --graph record calls,
-too, as for nopal record. With -o none nothing is written. At the end nopal says how often each rule was asked and fired.
+too, and -A, -R and -a their arguments and results, as for nopal record. With -o none nothing is written. At the end nopal says how often each rule was asked and fired.
 
 The exit status is the command's; see nopal record. With -p the rules are taken back at the end. If nopal is killed (kill -9) they
 go on in the program until ` + "`nopal detach -p`" + ` takes them away.`,
@@ -92,6 +95,9 @@ go on in the program until ` + "`nopal detach -p`" + ` takes them away.`,
 	flags.VarP(&f.pid, "pid", "p", "inject into this running process")
 	f.filter.add(c, "record")
 	flags.BoolVar(&f.graph, "graph", false, "record calls with where functions are left, as nopal record --graph does")
+	flags.StringArrayVarP(&f.args, "args", "A", nil, "record arguments of the calls that are recorded, too: `glob@arg1/i32,...`; see nopal record")
+	flags.StringArrayVarP(&f.results, "retval", "R", nil, "with --graph: record what functions return: `glob@ret/i32`")
+	flags.BoolVarP(&f.autoArgs, "auto-args", "a", false, "record what debug information tells about")
 	flags.Var(&f.buffer, "buffer", "memory for events that are not written yet, with k, m or g")
 	flags.Var(&f.duration, "duration", "with -p: end after this time")
 	flags.BoolVar(&f.noFollow, "no-follow", false, "with CMD: leave its children alone, and it untraced by ptrace")
@@ -116,8 +122,12 @@ func (f *injectFlags) check(c *cobra.Command, args []string) error {
 		return usageErrorf(c, "--no-follow is for a command: with -p PID children are followed only with --follow-forks")
 	case f.output == "":
 		return usageErrorf(c, "-o needs the name of a file, or none")
-	case f.output == noOutput && (f.graph || len(f.filter.only)+len(f.filter.not) > 0):
-		return usageErrorf(c, "-o none records nothing: --graph, -F and -N are about what is recorded")
+	case f.output == noOutput && (f.graph || f.autoArgs || len(f.filter.only)+len(f.filter.not)+len(f.args)+len(f.results) > 0):
+		return usageErrorf(c, "-o none records nothing: --graph, -F, -N, -A, -R and -a are about what is recorded")
+	case !f.graph && len(f.filter.only) == 0 && (f.autoArgs || len(f.args)+len(f.results) > 0):
+		return usageErrorf(c, "-A, -R and -a are about calls that are recorded: choose some with -F, or all with --graph")
+	case !f.graph && len(f.results) > 0:
+		return usageErrorf(c, "-R is about where functions are left: add --graph")
 	}
 	return nil
 }
@@ -178,12 +188,19 @@ func (a *app) inject(c *cobra.Command, f *injectFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	filter, err := f.filter.compile(c)
+	// Calls are recorded as nopal record does it, conditions of -F included.
+	calls := recordFlags{filter: f.filter, args: f.args, results: f.results, autoArgs: f.autoArgs, graph: f.graph}
+	set, err := calls.parseArgs(c)
+	if err != nil {
+		return err
+	}
+	filter, err := calls.filter.compile(c)
 	if err != nil {
 		return err
 	}
 	o := session.Options{
 		Filter:      filter,
+		Args:        set,
 		Inject:      plan,
 		Graph:       f.graph,
 		Buffer:      int64(f.buffer),
@@ -206,11 +223,11 @@ func (a *app) inject(c *cobra.Command, f *injectFlags, args []string) error {
 		o.Follow = !f.noFollow
 		result, err = recordCommand(o, args)
 	}
-	calls := result.Events
+	seen := result.Events
 	for _, r := range result.Rules {
-		calls += r.Calls
+		seen += r.Calls
 	}
-	if err != nil && calls == 0 {
+	if err != nil && seen == 0 {
 		output.restore()
 	} else if !f.quiet {
 		f.summarize(a.stderr, plan, result)
