@@ -237,15 +237,20 @@ func (a *app) inject(c *cobra.Command, f *injectFlags, args []string) error {
 
 // summarize says what has become of each rule, and of the recording.
 func (f *injectFlags) summarize(w io.Writer, plan *session.Injection, result session.Result) {
-	chance := false
+	chance, fired := false, uint64(0)
 	for _, r := range result.Rules {
 		fmt.Fprintf(w, "nopal: %s: %s, fired %s\n", r.Rule.Text, plural(r.Calls, "call"), times(r.Fired))
 		chance = chance || r.Rule.Chance()
+		fired += r.Fired
 	}
 	if chance {
 		fmt.Fprintf(w, "nopal: chosen with --seed %d\n", plan.Seed)
 	}
-	if plan.Record {
+	switch {
+	case !plan.Record:
+	case result.Events == 0 && result.Lost == 0:
+		fmt.Fprintf(w, "nopal: %s; %s in %s\n", plural(fired, "injection"), byteSize(result.Bytes), result.Output)
+	default:
 		summarize(w, result, false)
 	}
 }

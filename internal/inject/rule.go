@@ -100,6 +100,8 @@ func functions(flag, glob string) (*ftrace.Filter, error) {
 		bad.Flag = flag
 	case err == nil && !f.Positive():
 		err = fmt.Errorf("read %s %q: ! leaves functions out, and has nothing to say here", flag, glob)
+	case err == nil:
+		f.From(flag)
 	}
 	return f, err
 }
