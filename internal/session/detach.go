@@ -66,6 +66,7 @@ func (r *remover) report(ctx context.Context, p *tracee.Process) (DetachReport, 
 	switch {
 	case err != nil && notThere(err):
 		report.Message = fmt.Sprintf("process %d has ended meanwhile", p.Pid())
+		report.Unmapped = true
 		return report, nil
 	case err != nil:
 		return report, fmt.Errorf("remove nopal from process %d: %w", p.Pid(), err)
