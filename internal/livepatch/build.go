@@ -117,6 +117,15 @@ func (b *builder) define() error {
 			}
 		}
 	}
+	for _, o := range b.objects {
+		for _, s := range o.sections {
+			if s != nil && s.name == ".eh_frame" {
+				if err := b.readFrames(s); err != nil {
+					return fmt.Errorf("%s: %w", s, err)
+				}
+			}
+		}
+	}
 	for _, y := range b.globals {
 		if y.index == elf.SHN_COMMON {
 			if err := y.allocate(); err != nil {

@@ -68,7 +68,7 @@ func (b *builder) compare(u *unit) bool {
 			return false
 		}
 	}
-	return true
+	return b.sameHandlers(u)
 }
 
 // direct gives the relocation that works on an entry of the global offset table
@@ -345,8 +345,11 @@ type comparedSection struct {
 
 // sameData compares data that is only read.
 func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) (same bool) {
-	if off >= s.size || s.data == nil || s.variable() {
+	if off >= s.size || s.data == nil {
 		return false
+	}
+	if s.variable() {
+		return s.isPointer(off) && b.sameRange(s, off, off+8, at, depth)
 	}
 	end := s.extent(off)
 	if anchor && s.obj.anchors && s.flags&elf.SHF_MERGE == 0 {
@@ -359,6 +362,12 @@ func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) (
 		b.sections[k] = true // it may refer to itself
 		defer func() { b.sections[k] = same }()
 	}
+	return b.sameRange(s, off, end, at, depth)
+}
+
+// sameRange compares [off, end) of a section with what the target has at an
+// address.
+func (b *builder) sameRange(s *section, off, end, at uint64, depth int) bool {
 	old, err := b.old.bytes(at, end-off)
 	if err != nil {
 		return false
@@ -371,7 +380,16 @@ func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) (
 		}
 		place := at + r.off - off
 		v := referred(old[r.off-off:], h)
+		to, addend, err := b.resolve(r)
+		if err != nil {
+			return false
+		}
+		for i := range h.size() {
+			changed[r.off-off+i] = true
+		}
 		switch {
+		case h.place == data64 && addend == 0 && to.kind != inPatch && b.old.leadsTo(place, to):
+			continue
 		case h.value == relative:
 			v += place
 		case h.place == data64:
@@ -381,18 +399,11 @@ func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) (
 		default:
 			return false
 		}
-		to, addend, err := b.resolve(r)
-		if err != nil {
-			return false
-		}
 		// In a table of distances the addend may say as well how far from its
 		// beginning the word is.
 		distance := r.off - off
 		if !b.sameAt(to, addend, v, depth+1) && (h.value != relative || !b.sameAt(to, addend-int64(distance), v-distance, depth+1)) {
 			return false
-		}
-		for i := range h.size() {
-			changed[r.off-off+i] = true
 		}
 	}
 	for i := range old {
@@ -401,6 +412,17 @@ func (b *builder) sameData(s *section, off, at uint64, anchor bool, depth int) (
 		}
 	}
 	return true
+}
+
+// isPointer reports whether there is a pointer without a name, as clang makes
+// them for tables of handlers.
+func (s *section) isPointer(off uint64) bool {
+	if r := s.relocsIn(off, off+8); len(r) != 1 || r[0].off != off || r[0].typ != elf.R_AARCH64_ABS64 {
+		return false
+	}
+	return !slices.ContainsFunc(s.obj.symbols, func(y *symbol) bool {
+		return y.sec == s && !isAnchor(y) && !isMapping(y.name) && y.value <= off && off < y.value+max(y.size, 1)
+	})
 }
 
 // extent gives how far what begins at an offset may reach.

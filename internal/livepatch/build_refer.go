@@ -322,15 +322,6 @@ func (b *builder) collect() error {
 			b.visit(u)
 		}
 	}
-	for _, o := range b.objects {
-		for _, s := range o.sections {
-			if s != nil && s.name == ".eh_frame" {
-				if err := b.readFrames(s); err != nil {
-					return fmt.Errorf("%s: %w", s, err)
-				}
-			}
-		}
-	}
 	cies := make(map[*frame]bool)
 	for len(b.work) > 0 {
 		u := b.work[0]

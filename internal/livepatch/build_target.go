@@ -31,6 +31,7 @@ type original struct {
 	indirect    map[uint64]uint64 // slots by the ifunc resolver
 	tls         *elf.ProgHeader
 	tprels      map[uint64]uint64 // GOT slots with offsets from the thread pointer, by offset in the TLS segment
+	handlers    []handlers        // by pc
 	descriptors map[uint64]uint64 // of thread-local variables, by offset in the TLS segment
 }
 
@@ -139,6 +140,7 @@ func (o *original) read(f *elf.File) error {
 		}
 	}
 	o.findStubs(f)
+	o.readHandlers(f)
 	return o.readRelocations(f, dynamic)
 }
 
@@ -257,6 +259,10 @@ func (o *original) readRelocations(f *elf.File, dynamic []elf.Symbol) error {
 					o.descriptors[addend] = at
 				} else if y.Section != elf.SHN_UNDEF {
 					o.descriptors[y.Value+addend] = at
+				}
+			case elf.R_AARCH64_ABS64: // in data, which may have another value since
+				if addend == 0 {
+					o.slots[at] = y.Name
 				}
 			case elf.R_AARCH64_RELATIVE:
 				o.addends[at] = addend

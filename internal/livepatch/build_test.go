@@ -446,3 +446,29 @@ func TestStrippedTarget(t *testing.T) {
 		t.Errorf("error %v, want that there is no symbol table", err)
 	}
 }
+
+// What a function catches is not in its code.
+func TestHandlersAreCompared(t *testing.T) {
+	const code = `
+#include <stdexcept>
+int thrower(int);
+int one(int x) { try { return thrower(x); } catch (const CAUGHT &e) { return 5; } }
+int two(int x) { try { return thrower(x); } catch (const std::logic_error &e) { return 6; } }
+int three(int x) { return x; }
+`
+	for _, c := range []struct{ name, compiler string }{{"gcc", gxx}, {"clang", strings.Replace(clang, "clang", "clang++", 1) + " -fuse-ld=lld"}} {
+		t.Run(c.name, func(t *testing.T) {
+			make := func(caught string) string {
+				return compile(t, c.compiler, source(t, "code.cc", strings.Replace(code, "CAUGHT", caught, 1)), "-fPIC")
+			}
+			program := link(t, c.compiler, []string{"-shared"}, make("std::range_error"))
+			_, report, err := Build(BuildOptions{Name: "fix", Target: program, Objects: []string{make("std::domain_error")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"one(int)"}, report.Replaced); diff != "" {
+				t.Errorf("replaced (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
