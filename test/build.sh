@@ -200,6 +200,24 @@ for n in 10000 100000; do
 	make test/many-$n $src/many.c $cc -O1 -pthread -fpatchable-function-entry=2 -I$src $src/many.c $out/log/many-$n.c
 done
 
+# Programs that are patched, and the objects with their new functions.
+patch_object() { # patch_object NAME COMPILER...
+	local name=$1
+	shift
+	make test/$name.o $src/patchserver.c "$@" $traced -fdata-sections -DNEW -c $src/patchserver.c
+}
+patch_object patchserver $cc
+make test/patchserver-static $src/patchserver.c $cc $traced -fdata-sections -static $src/patchserver.c
+patch_object patchserver-static $cc
+if command -v clang >/dev/null; then
+	make test/patchserver-clang $src/patchserver.c $clang $traced -fdata-sections $src/patchserver.c
+	patch_object patchserver-clang ${clang/-fuse-ld=lld/}
+fi
+if [ -d $musl/usr ]; then
+	make test/patchserver-musl $src/patchserver.c musl_link dynamic $src/patchserver.c
+	patch_object patchserver-musl $cc $musl_flags -isystem "$($cc -print-file-name=include)" -fPIE
+fi
+
 make bench/calls bench/programs/calls.c $cc -O2 -g bench/programs/calls.c
 make bench/scaling bench/programs/scaling.c $cc -O2 -g -pthread -fpatchable-function-entry=2 bench/programs/scaling.c
 

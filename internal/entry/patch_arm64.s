@@ -96,16 +96,15 @@ found:
 	B    way
 
 // By exclusives: nopal stops the thread to make the second word useless. The return from
-// that exception ends the exclusive access (Arm ARM B2.9.5), so STXR fails here.
+// that exception ends the exclusive access (Arm ARM B2.9.5), so STXP fails here.
 over:
-	LDXR (R10), R13
-	MOVD 8(R10), R12
-	EOR  R16, R12, R12
-	CBNZ R12, way
+	LDXP (R10), (R13, R12)
+	EOR  R16, R12, R13
+	CBNZ R13, way
 	EOR  $(const_PatchOld|const_PatchNew), R9, R13
 	ORR  R14, R13, R13
-	STXR R13, (R10), R12
-	CBNZ R12, over
+	STXP (R13, R12), (R10), R11
+	CBNZ R11, over
 	EOR  $(const_PatchOld|const_PatchNew), R9, R9
 
 way:

@@ -49,13 +49,8 @@ func Apply(ctx context.Context, pid int, patch *Patch, o Options) (*Result, erro
 		return fail(err)
 	}
 	defer p.close()
-	if err := p.recover(ctx, o); err != nil {
+	if err := p.ready(ctx, patch.Name, o); err != nil {
 		return fail(err)
-	}
-	if p.state != nil {
-		if q := p.state.doc.patch(patch.Name); q != nil && q.State != stateReverted {
-			return fail(fmt.Errorf("it is %s already", q.State))
-		}
 	}
 	im, err := patch.Link(p)
 	if err != nil {
@@ -66,6 +61,20 @@ func Apply(ctx context.Context, pid int, patch *Patch, o Options) (*Result, erro
 		return fail(err)
 	}
 	return res, nil
+}
+
+// ready finishes what was left in the process and looks whether a patch of a name can come.
+func (p *process) ready(ctx context.Context, name string, o Options) error {
+	if p.state == nil {
+		return nil
+	}
+	if err := p.recover(ctx, o); err != nil {
+		return err
+	}
+	if q := p.state.doc.patch(name); q != nil && !q.over() {
+		return fmt.Errorf("it is %s already", q.State)
+	}
+	return nil
 }
 
 // apply maps an image and makes a transition to it.
@@ -322,7 +331,8 @@ func (p *process) goOver(ctx context.Context, o Options) (*Result, error) {
 	}
 	defer cancel()
 	err = t.advance(timed)
-	if err != nil && o.Force && errors.Is(err, errTimeout) {
+	// Before all are gathered not all functions may lead to the patch.
+	if err != nil && o.Force && errors.Is(err, errTimeout) && t.tables.joined && t.tables.base != t.to {
 		o.log("forced: %s", describe(t.pending()))
 		err = t.force()
 		if err == nil {
@@ -451,9 +461,6 @@ func (t *transition) back(ctx context.Context) error {
 
 // recover finishes or undoes what a nopal has left that was killed.
 func (p *process) recover(ctx context.Context, o Options) error {
-	if p.state == nil {
-		return nil
-	}
 	tr := p.state.doc.Transition
 	if tr == nil {
 		changed := false

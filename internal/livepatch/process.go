@@ -29,6 +29,8 @@ type process struct {
 	unwind  *unwind.Unwinder
 	stands  bool
 	code    *liveText
+	tracers []Range          // code of a recording
+	maps    []tracee.Mapping // as they were at some time
 }
 
 // loadedObject is an object that the process has mapped.
@@ -166,7 +168,10 @@ func findPlace(maps []tracee.Mapping, size, lo, hi uint64) (uint64, error) {
 // its stack has been mapped before, and stays.
 func (p *process) unwinder() {
 	if p.unwind == nil {
-		p.unwind = unwind.New(p.pid, p.mem, unwind.Options{Sysroot: fmt.Sprintf("/proc/%d/root", p.pid)})
+		p.unwind = unwind.New(p.pid, p.mem, unwind.Options{Sysroot: fmt.Sprintf("/proc/%d/root", p.pid), Own: p.own})
+		if maps, err := tracee.Maps(p.pid); err == nil {
+			p.findTracer(maps)
+		}
 		if p.state != nil {
 			for _, q := range p.state.doc.Patches {
 				p.addFrames(q)

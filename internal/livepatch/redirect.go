@@ -159,7 +159,11 @@ func (p *process) place(f *funcState, target Mapped) error {
 	if f.Word, err = p.text().Load(f.Site + bodyOffset); err != nil {
 		return fmt.Errorf("patch %s: %w", f.Name, err)
 	}
-	if err := p.movable(f, target); err != nil {
+	err = p.movable(f)
+	if err == nil {
+		err = asInFile(f, target)
+	}
+	if err != nil {
 		return fmt.Errorf("patch %s, which is being traced: %w: end the recording, patch, and record again", f.Name, err)
 	}
 	return nil
@@ -167,15 +171,8 @@ func (p *process) place(f *funcState, target Mapped) error {
 
 // movable reports whether the first instruction of a function's body can be a branch:
 // nothing else may lead there, and the instruction has to do elsewhere what it does here.
-func (p *process) movable(f *funcState, target Mapped) error {
+func (p *process) movable(f *funcState) error {
 	at := f.Site + bodyOffset
-	var file [arm64.InsnSize]byte
-	if _, err := target.Image.ReadVA(file[:], at-target.Bias); err != nil {
-		return err
-	}
-	if le.Uint32(file[:]) != f.Word { // the branch to the stub of an exit, which goes away with the tracer
-		return fmt.Errorf("its first instruction is %08x and not %08x, as in %s", f.Word, le.Uint32(file[:]), target.Image.Path)
-	}
 	if _, err := arm64.Relocate(f.Word, at, at); err != nil {
 		return err
 	}
@@ -194,6 +191,19 @@ func (p *process) movable(f *funcState, target Mapped) error {
 				return fmt.Errorf("the target of the branch at %#x is not known", pc)
 			}
 		}
+	}
+	return nil
+}
+
+// asInFile reports whether the first instruction of a body is the one that was compiled,
+// and not a branch to the stub of an exit, which goes away with the tracer.
+func asInFile(f *funcState, target Mapped) error {
+	var file [arm64.InsnSize]byte
+	if _, err := target.Image.ReadVA(file[:], f.Site+bodyOffset-target.Bias); err != nil {
+		return err
+	}
+	if insn := le.Uint32(file[:]); insn != f.Word {
+		return fmt.Errorf("its first instruction is %08x, and %08x in %s", f.Word, insn, target.Image.Path)
 	}
 	return nil
 }

@@ -23,13 +23,18 @@ func Revert(ctx context.Context, pid int, name string, o Options) (*Result, erro
 		return nil, fmt.Errorf("revert patch %s of process %d: %w", name, pid, err)
 	}
 	p, err := openProcess(pid)
-	if errors.Is(err, tracee.ErrTraced) {
+	for errors.Is(err, tracee.ErrTraced) {
 		if asked, wishErr := wishFor(ctx, pid, name); asked != "" || wishErr != nil {
 			if wishErr != nil {
 				return fail(wishErr)
 			}
 			return &Result{Name: asked}, nil
 		}
+		// That one has ended, or it is a debugger.
+		if st, statErr := tracee.Status(pid); statErr != nil || st.TracerPid != 0 {
+			break
+		}
+		p, err = openProcess(pid)
 	}
 	if err != nil {
 		return fail(err)
@@ -128,6 +133,9 @@ func wishFor(ctx context.Context, pid int, name string) (asked string, err error
 	for {
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {
 			return name, err
+		}
+		if st, err := tracee.Status(pid); err == nil && st.TracerPid == 0 {
+			return "", nil // killed
 		}
 		if _, err := s.load(); err != nil {
 			if _, gone := tracee.Status(pid); gone != nil {

@@ -128,6 +128,9 @@ func applyByHand(t *testing.T, pid int, name string, pairs map[string]string, o 
 	defer p.close()
 	funcs, im := byHand(t, p, pairs)
 	o.Log = t.Logf
+	if err := p.ready(context.Background(), name, o); err != nil {
+		return nil, err
+	}
 	return p.apply(context.Background(), name, false, funcs, im, o)
 }
 
@@ -221,7 +224,7 @@ func TestRevert(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	prog := startProgram(t, "4", "stuck")
 	before := prog.text(t)
-	_, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 3 * time.Second})
+	_, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 5 * time.Second})
 	if err == nil || !strings.Contains(err.Error(), "is in outer") || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("it says %v", err)
 	}
@@ -233,7 +236,7 @@ func TestTimeout(t *testing.T) {
 		t.Error("the text is not what it was")
 	}
 	// By force it is done; the thread goes on in the old function.
-	if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 3 * time.Second, Force: true}); err != nil {
+	if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 10 * time.Second, Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if s := prog.state(t, "first"); s != stateApplied {

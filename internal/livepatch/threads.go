@@ -150,11 +150,11 @@ func (t *transition) move(ctx context.Context, group []*thread) (moved bool, err
 			return false, err
 		}
 		var leave uint64
-		if n.why, leave = t.where(&regs); n.why != "" {
-			if len(group) == 1 && leave != 0 {
-				return false, t.tables.setLeave(n.key, leave)
+		if n.why, leave = t.where(n.th.Tid(), tp, &regs); n.why != "" {
+			if len(group) > 1 {
+				leave = 0
 			}
-			return false, nil
+			return false, t.tables.setLeave(n.key, leave)
 		}
 	}
 	if err := t.tables.set(group[0].key, t.to); err != nil {
@@ -175,7 +175,7 @@ func (p *process) stackOf(regs *tracee.Regs) ([]unwind.Frame, error) {
 // where tells where a stopped thread is that cannot go over, "" if it can. leave is sp
 // as it was when the outermost of the functions that are being replaced was called, 0 if
 // that does not tell when the thread has left them.
-func (t *transition) where(regs *tracee.Regs) (why string, leave uint64) {
+func (t *transition) where(tid int, tp uint64, regs *tracee.Regs) (why string, leave uint64) {
 	const atRedirect = "is at the redirect of a function"
 	if t.inIsland(regs.PC()) {
 		return atRedirect, 0
@@ -195,11 +195,17 @@ func (t *transition) where(regs *tracee.Regs) (why string, leave uint64) {
 			}
 		}
 	}
-	if err != nil {
+	if err != nil || len(frames) == 0 {
 		if why != "" {
 			return why, 0
 		}
 		return fmt.Sprintf("has a stack that is not known: %v", err), 0
+	}
+	if last := frames[len(frames)-1].CFA; !t.ownStack(tid, tp, last) {
+		if why != "" {
+			return why, 0
+		}
+		return "is not on the stack that it was made with: it runs a coroutine", 0
 	}
 	return why, leave
 }
@@ -211,14 +217,4 @@ func (t *transition) occupiedAt(pc uint64) *occupied {
 		}
 	}
 	return nil
-}
-
-// inIsland reports whether an address is in code of ours that leads threads.
-func (p *process) inIsland(addr uint64) bool {
-	for _, q := range p.state.doc.Patches {
-		if q.Island.contains(addr) {
-			return true
-		}
-	}
-	return false
 }

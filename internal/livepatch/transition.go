@@ -211,7 +211,7 @@ func (p *process) mayReturnToIsland(regs *tracee.Regs) bool {
 			return true
 		}
 	}
-	return err != nil
+	return err != nil && p.interrupted(regs.SP())
 }
 
 // redirectAll makes all functions lead to the patch's stubs, which ask. Done again it

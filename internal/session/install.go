@@ -66,6 +66,9 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 
 // writeSites makes the objects' sites call us.
 func (t *target) writeSites(objects []*object, resume, stop func() error) error {
+	if err := t.makeWay(objects); err != nil {
+		return err
+	}
 	execs := t.p.Execs()
 	if err := resume(); err != nil {
 		return err
