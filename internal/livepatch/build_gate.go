@@ -68,6 +68,9 @@ var registrar = []uint32{
 	0, 0, // the address of __register_frame_info
 }
 
+// gated is what is appended to the name of a function that has a gate.
+const gated = ".gated"
+
 // claimSize is the size of the word by which the first thread is found, and of
 // libgcc's struct object 16 bytes behind it, which has 48 bytes and may grow.
 const claimSize = 16 + 128

@@ -59,12 +59,11 @@ type Callbacks struct {
 
 // Image is a patch laid out and relocated for one process.
 type Image struct {
-	Range                      // all of it, one free range of addresses
-	Segments []Segment         // in the order of their addresses
-	Target   Mapped            // the object that is patched
-	New      map[string]Range  // the new functions, by Func.Name
-	Enter    map[string]uint64 // where these are to be entered, which need not be at their beginning
-	Funcs    []NamedRange      // all functions in Segments by address, those that merely came along included
+	Range                     // all of it, one free range of addresses
+	Segments []Segment        // in the order of their addresses
+	Target   Mapped           // the object that is patched
+	New      map[string]Range // the new functions, by Func.Name
+	Funcs    []NamedRange     // all functions in Segments by address, those that merely came along included
 	Callbacks
 	EHFrame Range // the call frame information of the new functions; empty if there is none
 }
@@ -111,7 +110,7 @@ func (p *Patch) link(w World) (*Image, error) {
 	if l.base%pageUnit != 0 || l.base+size < l.base {
 		return nil, fmt.Errorf("find room near %s: got %#x, which is not the beginning of a page", l.target.Image.Path, l.base)
 	}
-	im := &Image{Range: Range{l.base, size}, Target: l.target, New: make(map[string]Range), Enter: make(map[string]uint64)}
+	im := &Image{Range: Range{l.base, size}, Target: l.target, New: make(map[string]Range)}
 	for _, s := range p.segments {
 		im.Segments = append(im.Segments, Segment{l.base + s.Offset, align(s.Size, segmentUnit), slices.Clone(s.data), s.Prot})
 	}
@@ -125,7 +124,10 @@ func (p *Patch) link(w World) (*Image, error) {
 		im.Funcs = append(im.Funcs, NamedRange{s.Name, at})
 		if s.New {
 			im.New[s.Name] = at
-			im.Enter[s.Name] = l.base + s.Enter
+			if s.Enter != s.Offset {
+				im.Funcs[len(im.Funcs)-1].Name += gated
+				im.New[s.Name] = Range{l.base + s.Enter, uint64(len(gate) * 4)}
+			}
 		}
 	}
 	if p.ehFrame.Size > 0 {
