@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"nopal/internal/args"
 	"nopal/internal/entry"
 	"nopal/internal/image"
 	"nopal/internal/tracee"
@@ -95,31 +96,52 @@ func TestWalkFromEveryInstruction(t *testing.T) {
 	}
 }
 
+// The same for the code that is made for functions with arguments.
+func TestWalkFromGeneratedCode(t *testing.T) {
+	set, err := args.Parse([]string{"b?@arg1/i64,arg2/s", "?8@arg1/x64,arg8/x64"}, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, p, target, o := beginBusy(t, Options{Args: set})
+	stopped := 0
+	for _, c := range o.own {
+		part := &c.parts[entryFused]
+		for i := range part.words {
+			if !after(i, func(back int) uint32 { return part.words[i-back] }) {
+				stopped += walkFrom(t, p, target, o.island+target.ownOffset(o)+uint64(part.at)+4*uint64(i), frameIn(part.words, i))
+			}
+		}
+	}
+	t.Logf("stopped at %d instructions", stopped)
+	if stopped < 100 {
+		t.Errorf("stopped at %d instructions only", stopped)
+	}
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.release(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// frameIn is what holds at the instruction with index i of an entry's generated code.
+func frameIn(words []uint32, i int) entry.Frame {
+	const retX9 = 0xd65f0120
+	switch {
+	case i < 2:
+		return entry.FrameEntry
+	case i < 4:
+		return entry.FrameHalf
+	case words[i] == retX9 || i+1 < len(words) && words[i+1] == retX9:
+		return entry.FrameExit
+	}
+	return entry.FrameRecords
+}
+
 // walkEverywhere adds to reached the offsets that threads were stopped at, and
 // leaves out those that are in it.
 func walkEverywhere(t *testing.T, o Options, reached map[uint64]bool) {
-	path := fixture(t, "test/busy")
-	o.Output = filepath.Join(t.TempDir(), "data")
-	o.Buffer = 1 << 20
-	s, err := newSession(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.tr.Close)
-	p, _ := running(t, s.tr, path, "1", "0", "1")
-	target, err := s.begin(t.Context(), p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var o0 *object
-	for _, o := range target.objects {
-		if o.island != 0 {
-			o0 = o
-		}
-	}
-	if o0 == nil {
-		t.Fatal("nothing installed")
-	}
+	s, p, target, o0 := beginBusy(t, o)
 	blob := target.blob
 	from, to := blob.Caller, blob.RegsCaller
 	switch {
@@ -134,36 +156,8 @@ func walkEverywhere(t *testing.T, o Options, reached map[uint64]bool) {
 		if reached[off] || afterExclusive(blob, off) {
 			continue // a stop between LDXR and STXR makes the STXR fail: never past it
 		}
-		addr := o0.island + off
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
-		th, err := p.RunTo(ctx, addr)
-		cancel()
-		if _, e := target.drainer.Look(true); e != nil {
-			t.Fatal(e)
-		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			continue
-		}
-		if err != nil {
-			t.Fatalf("run to %#x: %v", off, err)
-		}
-		reached[off] = true
-		regs, err := th.Regs()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stack := walk(p.Memory(), blob.FrameAt(off), regs)
-		if o.Graph && len(stack) > 0 && nameAt(target, stack[0]) == "libc.so.6" {
-			continue // main returns
-		}
-		if len(stack) < 2 {
-			t.Errorf("at %#x: stack %#x", off, stack)
-			continue
-		}
-		name, caller := nameAt(target, stack[0]), nameAt(target, stack[1])
-		want, known := callers[name]
-		if !known || !strings.Contains(" "+want+" ", " "+caller+" ") {
-			t.Errorf("at %#x: traced function %q, called by %q (%#x)", off, name, caller, stack[:2])
+		if walkFrom(t, p, target, o0.island+off, blob.FrameAt(off)) > 0 {
+			reached[off] = true
 		}
 	}
 	t.Logf("%d instructions so far", len(reached))
@@ -175,17 +169,79 @@ func walkEverywhere(t *testing.T, o Options, reached map[uint64]bool) {
 	}
 }
 
+// beginBusy starts test/programs/busy.c, installed in the way of o, and gives the object that is traced in it.
+func beginBusy(t *testing.T, o Options) (*session, *tracee.Process, *target, *object) {
+	path := fixture(t, "test/busy")
+	o.Output = filepath.Join(t.TempDir(), "data")
+	o.Buffer = 1 << 20
+	s, err := newSession(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.tr.Close)
+	p, _ := running(t, s.tr, path, "1", "0", "1")
+	target, err := s.begin(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range target.objects {
+		if o.island != 0 {
+			return s, p, target, o
+		}
+	}
+	t.Fatal("nothing installed")
+	return nil, nil, nil, nil
+}
+
+// walkFrom stops a thread at an instruction of ours and walks its stack. It returns 0 if none comes there.
+func walkFrom(t *testing.T, p *tracee.Process, target *target, addr uint64, frame entry.Frame) int {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+	th, err := p.RunTo(ctx, addr)
+	cancel()
+	if _, e := target.drainer.Look(true); e != nil {
+		t.Fatal(e)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return 0
+	}
+	if err != nil {
+		t.Fatalf("run to %#x: %v", addr, err)
+	}
+	regs, err := th.Regs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stack := walk(p.Memory(), frame, regs)
+	if target.rec.o.Graph && len(stack) > 0 && nameAt(target, stack[0]) == "libc.so.6" {
+		return 1 // main returns
+	}
+	if len(stack) < 2 {
+		t.Errorf("at %#x: stack %#x", addr, stack)
+		return 1
+	}
+	name, caller := nameAt(target, stack[0]), nameAt(target, stack[1])
+	want, known := callers[name]
+	if !known || !strings.Contains(" "+want+" ", " "+caller+" ") {
+		t.Errorf("at %#x: traced function %q, called by %q (%#x)", addr, name, caller, stack[:2])
+	}
+	return 1
+}
+
 // afterExclusive reports whether off lies behind a load-exclusive and before or at
 // the branch behind its store-exclusive.
 func afterExclusive(b entry.Blob, off uint64) bool {
+	return after(int(off/4), func(back int) uint32 { return binary.LittleEndian.Uint32(b.Code[off-4*uint64(back):]) })
+}
+
+func after(i int, before func(back int) uint32) bool {
 	const (
 		mask  = 0x3f000000 // load/store exclusive (Arm ARM C4.1.94)
 		class = 0x08000000
 		load  = 1 << 22
 		plain = 1 << 23 // LDAR, STLR: not exclusive
 	)
-	for back := uint64(4); back <= 12*4 && back <= off; back += 4 {
-		insn := binary.LittleEndian.Uint32(b.Code[off-back:])
+	for back := 1; back <= 12 && back <= i; back++ {
+		insn := before(back)
 		if insn&mask != class || insn&plain != 0 {
 			continue
 		}
