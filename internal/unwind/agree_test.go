@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"nopal/internal/tracee"
@@ -40,7 +41,7 @@ func linkedObject(t *testing.T, path string) *object {
 	u := New(0, fileMemory{e.Progs}, Options{})
 	for _, p := range e.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
-			m := tracee.Mapping{Start: p.Vaddr, End: p.Vaddr + p.Memsz, Offset: p.Off, Path: path}
+			m := tracee.Mapping{Start: p.Vaddr, End: p.Vaddr + p.Memsz, Offset: p.Off, Path: path, Inode: inode(path)}
 			base := p.Vaddr - p.Off
 			for _, q := range e.Progs {
 				if q.Type == elf.PT_LOAD && q.Off == 0 {
@@ -56,6 +57,17 @@ func linkedObject(t *testing.T, path string) *object {
 	}
 	t.Fatal("no code")
 	return nil
+}
+
+func inode(path string) uint64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return s.Ino
+	}
+	return 0
 }
 
 // library finds a shared library for arm64: of the VM or of this machine.

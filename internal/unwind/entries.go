@@ -13,6 +13,7 @@ import (
 // no code is that belongs to the function before it.
 type entryPoints struct {
 	sure, maybe []uint64 // sorted
+	jumps       [][2]uint64
 	sizes       map[uint64]uint64
 }
 
@@ -42,11 +43,27 @@ func (o *object) entryPoints() *entryPoints {
 		e.scan(c[0], o.textOf(c[0], c[1]), o.has)
 	}
 	e.maybe = append(e.maybe, o.pointers()...)
-	for _, list := range []*[]uint64{&e.sure, &e.maybe} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
+	slices.Sort(e.sure)
+	e.sure = slices.Compact(e.sure)
+	for _, j := range e.jumps {
+		// From what is another function for certain.
+		if e.before(j[0]) != e.before(j[1]) {
+			e.maybe = append(e.maybe, j[1])
+		}
 	}
+	e.jumps = nil
+	slices.Sort(e.maybe)
+	e.maybe = slices.Compact(e.maybe)
 	return e
+}
+
+// before gives the index of the last entry that is certain and not behind an address, or -1.
+func (e *entryPoints) before(pc uint64) int {
+	i, found := slices.BinarySearch(e.sure, pc)
+	if !found {
+		i--
+	}
+	return i
 }
 
 // scan looks for calls, jumps and computed addresses.
@@ -62,7 +79,7 @@ func (e *entryPoints) scan(start uint64, code []uint32, inside func(uint64) bool
 			continue
 		case arm64.KindB:
 			if to, _ := arm64.BranchTarget(pc, insn); inside(to) {
-				e.maybe = append(e.maybe, to)
+				e.jumps = append(e.jumps, [2]uint64{pc, to})
 			}
 			continue
 		case arm64.KindADRP:
@@ -115,10 +132,7 @@ func (o *object) pointers() []uint64 {
 // says which that is.
 func (o *object) flowWithout(pc uint64) *flow {
 	e := o.entryPoints()
-	i, found := slices.BinarySearch(e.sure, pc)
-	if !found {
-		i--
-	}
+	i := e.before(pc)
 	if i < 0 || !o.has(e.sure[i]) {
 		return nil
 	}
@@ -128,36 +142,44 @@ func (o *object) flowWithout(pc uint64) *flow {
 			end = c[1]
 		}
 	}
-	size := e.sizes[start]
-	switch {
-	case size != 0:
-		end = min(end, start+size)
-	case i+1 < len(e.sure):
+	if i+1 < len(e.sure) {
 		end = min(end, e.sure[i+1])
 	}
-	f := o.flowFrom(start, end, size != 0)
-	if f == nil || size != 0 || f.reaches(pc) || f.broken {
+	size := e.sizes[start]
+	if size != 0 && pc < start+size {
+		return o.flowFrom(start, min(end, start+size), true)
+	}
+	f := o.flowFrom(start, end, false)
+	if f == nil || f.reaches(pc) || f.broken {
 		return f
 	}
-	// Not of that function: behind it is one that is only called by a pointer.
-	from, _ := slices.BinarySearch(e.maybe, start+insnSize)
-	to, found := slices.BinarySearch(e.maybe, pc)
-	if found {
-		to++
-	}
-	for to--; to >= from; to-- {
-		if !f.reaches(e.maybe[to]) {
-			if g := o.flowFrom(e.maybe[to], end, false); g != nil && g.reaches(pc) {
-				return g
-			}
+	// Not of that function: behind it are others that are only called by a pointer, or
+	// jumped to. Where the first of them is not known, one behind it is not reached by it.
+	at, _ := slices.BinarySearch(e.maybe, start+max(size, insnSize))
+	flows := []*flow{f}
+	for ; at < len(e.maybe) && e.maybe[at] <= pc; at++ {
+		if slices.ContainsFunc(flows, func(f *flow) bool { return f.reaches(e.maybe[at]) }) {
+			continue
 		}
+		g := o.flowFrom(e.maybe[at], end, false)
+		if g == nil {
+			return f
+		}
+		if g.reaches(pc) {
+			return g
+		}
+		flows = append(flows, g)
 	}
 	return f
 }
 
 // flowFrom follows code from one entry. whole: all of it belongs to one function.
 func (o *object) flowFrom(start, end uint64, whole bool) *flow {
-	if f, ok := o.flows[start]; ok {
+	key := start
+	if whole {
+		key++ // what is behind it is left out
+	}
+	if f, ok := o.flows[key]; ok {
 		return f
 	}
 	var f *flow
@@ -168,6 +190,6 @@ func (o *object) flowFrom(start, end uint64, whole bool) *flow {
 	if len(o.flows) >= maxFlows {
 		clear(o.flows)
 	}
-	o.flows[start] = f
+	o.flows[key] = f
 	return f
 }

@@ -52,6 +52,7 @@ type flow struct {
 	pads   map[int]bool       // landing pads, into which no call returns
 	leads  []bool             // a branch leads there
 	broken bool               // not all of it could be followed
+	wrong  bool               // a way leads to a return that cannot be: not all of it is one function
 }
 
 // maxFlow is how many instructions a function may have to be followed.
@@ -129,6 +130,7 @@ func (f *flow) follow(entries map[int]*flowState) {
 		todo = todo[:len(todo)-1]
 		s := *f.known[i]
 		for {
+			f.wrong = f.wrong || f.isWrongReturn(i, &s)
 			next, target, branches := f.step(&s, i)
 			if branches {
 				arrive(target, &s)
@@ -192,10 +194,30 @@ func (f *flow) target(i int) (to int, ok bool) {
 	return int((at - f.start) / insnSize), true
 }
 
-// returns reports whether a call may return: what is behind one that does not
-// may be a landing pad.
+// isPrologue tells instructions that only begin a function: a landing pad for calls, a
+// return address signed, or pushed. Behind a call x30 is no return address that is worth it.
+func isPrologue(insn uint32) bool {
+	const (
+		pushFrame, pushFrameMask = 0xa9807bfd, 0xffc07fff // stp x29, x30, [sp, #-N]!
+		pushLR, pushLRMask       = 0xf8000ffe, 0xffe00fff // str x30, [sp, #-N]!
+		paciasp, pacibsp, btiC   = 0xd503233f, 0xd503237f, 0xd503245f
+	)
+	return insn&pushFrameMask == pushFrame || insn&pushLRMask == pushLR || insn == paciasp || insn == pacibsp || insn == btiC
+}
+
+// returns reports whether a call may return: what is behind one that does not may be a
+// landing pad, or another function.
 func (f *flow) returns(i int) bool {
-	return !f.pads[i+1]
+	next := i + 1
+	for i++; i < len(f.code) && f.code[i] == arm64.Nop && !f.pads[i]; i++ {
+	}
+	if i == len(f.code) {
+		return true
+	}
+	// Compilers align functions, and loops, which a branch leads to.
+	const align = 16
+	padded := i > next && !f.leads[i] && (f.start+uint64(i)*insnSize)%align == 0
+	return !f.pads[i] && !padded && !isPrologue(f.code[i])
 }
 
 // at gives what is known before the instruction at pc.
@@ -313,6 +335,17 @@ func (f *flow) isTailCall(i int, s *flowState) bool {
 		}
 	}
 	return i <= enough
+}
+
+// isWrongReturn reports whether instruction i returns without what a return needs.
+func (f *flow) isWrongReturn(i int, s *flowState) bool {
+	switch arm64.Classify(f.code[i]) {
+	case arm64.KindRET, arm64.KindRETAA, arm64.KindRETAB:
+	default:
+		return false
+	}
+	sp, lr := s.reg[spColumn], s.reg[lrColumn]
+	return sp.kind == valueFrame && sp.v != 0 || lr.kind == valueEntry && lr.v != lrColumn
 }
 
 // ends reports whether the instruction behind i is only reached from elsewhere.

@@ -345,7 +345,7 @@ func (u *Unwinder) followed(s *state, at *step, o *object, r *row) (done bool, w
 	}
 	one := *at
 	why = u.byFlow(s, &one, f, s.pc)
-	if f.broken && why == nil {
+	if (f.broken || f.wrong) && why == nil {
 		other := *at
 		if u.apply(s, &other, r) != nil || one.cfa != other.cfa || one.next.pc != other.next.pc {
 			return true, fail("its instructions and its call frame information do not agree")
@@ -361,7 +361,7 @@ func (u *Unwinder) uncovered(s *state, at *step, o *object, pc uint64) *failure 
 		return fail("it has no call frame information")
 	}
 	f := o.flowWithout(pc)
-	if f == nil || f.broken || !f.reaches(pc) {
+	if f == nil || f.broken || f.wrong || !f.reaches(pc) {
 		return fail("it has no call frame information, and no way from the entry of a function leads there")
 	}
 	return u.byFlow(s, at, f, pc)
