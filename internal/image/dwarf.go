@@ -229,6 +229,7 @@ type dwarfData struct {
 
 	units     []unit      // sorted by die
 	ranges    []unitRange // sorted by low
+	ranged    int         // ranges that were read, see spend
 	typeUnits map[uint64]dwarf.Offset
 	known     map[typeKey]*Type
 	split     bool     // a unit says that it is in another file

@@ -324,3 +324,23 @@ func TestMalformedDWARF(t *testing.T) {
 		t.Logf("%d signatures, %d errors", good, bad)
 	}
 }
+
+// TestManyRanges reads what a small file can say so often that it fills all memory: that
+// functions have a long list of ranges, which is one and the same.
+func TestManyRanges(t *testing.T) {
+	im := open(t, compile(t, `
+int f(int x) { return x; }
+asm(".section .debug_abbrev, \"\", @progbits\n"
+    ".byte 1, 0x11, 1, 0x13, 0x0b, 0x11, 1, 0x55, 0x17, 0, 0\n" /* unit: language, low_pc, ranges */
+    ".byte 2, 0x2e, 0, 0x55, 0x17, 0, 0, 0\n"                   /* subprogram: ranges */
+    ".section .debug_ranges, \"\", @progbits\n"
+    ".rept 3000; .quad 0, 0x1000000; .endr; .quad 0, 0\n"
+    ".section .debug_info, \"\", @progbits\n"
+    ".4byte 2f - 1f; 1: .2byte 4; .4byte 0; .byte 8\n"
+    ".byte 1, 0x0c; .quad 0; .4byte 0\n"
+    ".rept 3000; .byte 2; .4byte 0; .endr; .byte 0; 2:\n");
+`, gcc, "-g0", "-shared", "-nostdlib"))
+	if _, err := im.Signature(im.Sites()[0]); err == nil || !strings.Contains(err.Error(), "ranges of code") {
+		t.Errorf("error %v", err)
+	}
+}

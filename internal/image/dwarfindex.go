@@ -46,11 +46,22 @@ const attrGNUDwoName = dwarf.Attr(0x2130)
 
 var errSplit = fmt.Errorf("%w: it is in .dwo files (-gsplit-dwarf), which are not read", ErrNoDWARF)
 
-// maxUnits and maxUnitRanges are more than the largest browsers have.
+// maxUnits and maxRanges, of units and functions together, are more than the largest
+// browsers have. For one function so many ranges are looked at, and units that they are of.
 const (
-	maxUnits      = 1 << 18
-	maxUnitRanges = 1 << 22
+	maxUnits    = 1 << 18
+	maxRanges   = 1 << 22
+	maxOverlap  = 1 << 16
+	maxUnitsFor = 1 << 8
 )
+
+// spend counts ranges: many entries may refer to one long list of them.
+func (d *dwarfData) spend(ranges int) error {
+	if d.ranged += ranges; d.ranged > maxRanges {
+		return fmt.Errorf("more than %d ranges of code", maxRanges)
+	}
+	return nil
+}
 
 // readUnits reads the headers of the units (DWARF 5, section 7.5.1), which
 // debug/dwarf keeps to itself, and which code each describes.
@@ -91,8 +102,11 @@ func (d *dwarfData) readUnits(info *elf.Section) error {
 		if err != nil {
 			return err
 		}
+		if err := d.spend(len(ranges)); err != nil {
+			return err
+		}
 		for _, r := range ranges {
-			if r[0] < r[1] && len(d.ranges) < maxUnitRanges {
+			if r[0] < r[1] {
 				d.ranges = append(d.ranges, unitRange{low: r[0], high: r[1], unit: i})
 			}
 		}
@@ -168,6 +182,9 @@ func (d *dwarfData) functionsIn(low, high uint64) ([]dwarfFunc, error) {
 	})
 	var units []int
 	for i := after - 1; i >= 0 && d.ranges[i].reach > low; i-- {
+		if after-i > maxOverlap || len(units) > maxUnitsFor {
+			return nil, errTooMuch
+		}
 		if r := d.ranges[i]; r.high > low && !slices.Contains(units, r.unit) {
 			units = append(units, r.unit)
 		}
@@ -212,6 +229,9 @@ func (d *dwarfData) search(u *unit) error {
 		if e.Tag == dwarf.TagSubprogram {
 			ranges, err := d.dwarf.Ranges(e)
 			if err != nil {
+				return err
+			}
+			if err := d.spend(len(ranges)); err != nil {
 				return err
 			}
 			for _, r := range ranges {
