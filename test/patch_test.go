@@ -128,10 +128,28 @@ func TestPatchServer(t *testing.T) {
 			if s := p.patches(t); s != "fix reverted" {
 				t.Errorf("its patches are %q", s)
 			}
-			if o := p.finish(t); !o.ok() {
-				t.Errorf("it ends with %#x: %s", o.status, o.stderr)
+			if o := p.finish(t); !o.ok() || !strings.Contains(o.stdout, "end 0 wrong 2222 hooks") {
+				t.Errorf("it ends with %#x: %s%s", o.status, o.stdout, o.stderr)
 			}
 		})
+	}
+}
+
+// TestPatchVeto applies a patch that does not want to be.
+func TestPatchVeto(t *testing.T) {
+	patch := filepath.Join(t.TempDir(), "veto.npz")
+	nopalOK(t, "patch", "build", "-o", patch, "--target", fixture(t, "patchserver"), "--function", "square", "--function", "twice", fixture(t, "patchserver-veto.o"))
+	p := startReady(t, fixture(t, "patchserver"), "2")
+	before := patchedText(t, p)
+	if o := nopal(t, "patch", "apply", "-p", p.pid(), patch); o.ok() || !strings.Contains(o.stderr, "returned 7") {
+		t.Errorf("it was applied: %s%s", o.stdout, o.stderr)
+	}
+	p.serves(t, false)
+	if patchedText(t, p) != before {
+		t.Error("the text is not what it was")
+	}
+	if o := p.finish(t); !strings.Contains(o.stdout, "end 0 wrong 1 hooks") {
+		t.Errorf("it says %s", o.stdout)
 	}
 }
 

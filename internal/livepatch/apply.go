@@ -96,11 +96,19 @@ func (p *process) apply(ctx context.Context, name string, replace bool, funcs []
 	if err := p.load(ctx, q, im); err != nil {
 		return nil, err
 	}
+	p.unwind = nil // it is to know the new code
+	ret, err := p.callback(ctx, "nopal_pre_patch", q.Calls.PrePatch)
+	if err == nil && ret != 0 {
+		err = fmt.Errorf("the patch does not want to be applied: its nopal_pre_patch returned %d", ret)
+	}
+	if err != nil {
+		q.State = stateReverted
+		return nil, errors.Join(err, p.state.save())
+	}
 	p.state.doc.Transition = &transitionState{Patch: q.Name, ToNew: true}
 	if err := p.state.save(); err != nil {
 		return nil, err
 	}
-	p.unwind = nil // it is to know the new code
 	return p.goOver(ctx, o)
 }
 
@@ -342,6 +350,13 @@ func (p *process) goOver(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, t.giveUp(ctx, o, err)
 	}
+	name, fn := "nopal_post_patch", t.patch.Calls.PostPatch
+	if t.to == oldFunctions {
+		name, fn = "nopal_post_unpatch", t.patch.Calls.PostUnpatch
+	}
+	if _, err := p.callback(ctx, name, fn); err != nil {
+		o.log("%v", err) // what it was to follow is done
+	}
 	return &Result{Name: t.patch.Name, Functions: len(t.patch.Funcs), Threads: len(t.threads), Took: time.Since(start), Longest: t.longest}, nil
 }
 
@@ -420,6 +435,9 @@ const backPatience = 30 * time.Second
 
 // giveUp takes a transition back that cannot be finished.
 func (t *transition) giveUp(ctx context.Context, o Options, why error) error {
+	if errors.Is(why, errTimeout) {
+		why = errTimeout // wherever it happened to be then
+	}
 	stuck := t.pending()
 	if len(stuck) > 0 {
 		why = fmt.Errorf("%w: %s", why, describe(stuck))
@@ -433,7 +451,11 @@ func (t *transition) giveUp(ctx context.Context, o Options, why error) error {
 	o.log("%v; going back", why)
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), backPatience)
 	defer cancel()
-	if err := t.back(back); err != nil {
+	err := t.back(back)
+	if err == nil {
+		_, err = t.callback(back, "nopal_post_unpatch", t.patch.Calls.PostUnpatch)
+	}
+	if err != nil {
 		return fmt.Errorf("%w; to revert it was not possible either: %w", why, err)
 	}
 	return fmt.Errorf("%w; nothing is changed", why)
@@ -487,6 +509,9 @@ func describe(pending []pendingThread) string {
 		if i == most {
 			list = append(list, fmt.Sprintf("and %d more", len(pending)-most))
 			break
+		}
+		if n.Where == "" {
+			n.Where = "has not been looked at"
 		}
 		list = append(list, fmt.Sprintf("thread %d %s", n.TID, n.Where))
 	}

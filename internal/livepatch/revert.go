@@ -89,6 +89,13 @@ func Revert(ctx context.Context, pid int, name string, o Options) (*Result, erro
 			return fail(fmt.Errorf("patch %s, which is newer, replaces %s, too: revert that first", a.Name, q.Funcs[i].Name))
 		}
 	}
+	ret, err := p.callback(ctx, "nopal_pre_unpatch", q.Calls.PreUnpatch)
+	if err == nil && ret != 0 {
+		err = fmt.Errorf("the patch does not want to be reverted: its nopal_pre_unpatch returned %d", ret)
+	}
+	if err != nil {
+		return fail(err)
+	}
 	doc.Transition = &transitionState{Patch: q.Name}
 	if err := p.state.save(); err != nil {
 		return fail(err)

@@ -74,6 +74,12 @@ func (t *transition) direct(toNew bool) {
 			}
 		}
 	}
+	if !toNew {
+		// What came along may have been entered by a tail call.
+		for _, r := range t.patch.Memory {
+			t.occupied = append(t.occupied, occupied{r, "code of the patch", true})
+		}
+	}
 }
 
 // tailCalls reports whether a function may end by a branch into a function that is being

@@ -96,17 +96,11 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 	if err := p.findGate(); err != nil {
 		return 0, fmt.Errorf("make system call %d in process %d: %w", nr, p.pid, err)
 	}
-	options := p.options()
-	if s, err := Status(th.tid); err == nil && s.Seccomp != 0 {
-		// The filter is the process's promise about itself, not about us; but only a
-		// privileged tracer may suspend it.
-		options |= sys.OptSuspendSeccomp
-		if err := sys.PtraceSetOptions(th.tid, options); err != nil {
-			return 0, fmt.Errorf("make system call %d in process %d: %w, and to suspend that for a moment needs root: %w",
-				nr, p.pid, ErrSeccomp, err)
-		}
-		defer func() { _ = sys.PtraceSetOptions(th.tid, p.options()) }()
+	lift, err := th.suspendSeccomp()
+	if err != nil {
+		return 0, fmt.Errorf("make system call %d in process %d: %w", nr, p.pid, err)
 	}
+	defer lift()
 	saved, err := th.save()
 	if err != nil {
 		return fail("save state", err)
@@ -167,6 +161,19 @@ func (th *Thread) syscall(ctx context.Context, nr uint64, args []uint64) (ret ui
 			return fail("set registers again", err)
 		}
 	}
+}
+
+// suspendSeccomp suspends the filter of a stopped thread until lift is called. The filter
+// is the process's promise about itself, not about us; but only a privileged tracer may
+// do that.
+func (th *Thread) suspendSeccomp() (lift func(), err error) {
+	if s, err := Status(th.tid); err != nil || s.Seccomp == 0 {
+		return func() {}, nil
+	}
+	if err := sys.PtraceSetOptions(th.tid, th.p.options()|sys.OptSuspendSeccomp); err != nil {
+		return nil, fmt.Errorf("%w, and to suspend that for a moment needs root: %w", ErrSeccomp, err)
+	}
+	return func() { _ = sys.PtraceSetOptions(th.tid, th.p.options()) }, nil
 }
 
 // step resumes the thread until it reports the stop that is wanted. Others on the way

@@ -34,3 +34,6 @@ func (r *Regs) result() uint64 { return r.Rax }
 // fixRestart has nothing to do: what has to be started again, and how, is in orig_rax and
 // rax, which are put back.
 func (r *Regs) fixRestart(*Thread) {}
+
+// returnsFromSignal is not asked: there is no rescue that would return from one.
+func (r *Regs) returnsFromSignal(uint64) bool { return false }

@@ -66,6 +66,13 @@ func (r *Regs) returnTo(addr, sp uint64) {
 	r.Sp = sp
 }
 
+// returnsFromSignal reports whether a thread is at the entry of the system call of the
+// rt_sigreturn at addr.
+func (r *Regs) returnsFromSignal(addr uint64) bool {
+	const sigreturn = 139 // behind the two instructions of movX8139
+	return r.X[8] == sigreturn && r.Pc == addr+8
+}
+
 // signalFrame builds a struct rt_sigframe (arch/arm64/kernel/signal.c) that brings the
 // thread's state back. Of the scalable vectors it holds what NEON sees.
 func signalFrame(tid int, s savedState) []byte {

@@ -31,6 +31,7 @@ struct answer { long square, twice; };
 atomic_long answered, wrong, newer;
 static atomic_int stop, chld;
 static long calls; /* the patch goes on counting here */
+long hooks;        /* and says here what was called */
 
 NOINLINE long square(long x)
 {
@@ -47,6 +48,21 @@ NOINLINE void answer(long x, struct answer *a)
 	if (a->square - x * x != a->twice - 2 * x)
 		atomic_fetch_add(&wrong, 1);
 }
+
+#ifdef NEW
+int nopal_pre_patch(void)
+{
+	hooks += 1;
+#ifdef VETO
+	return 7;
+#else
+	return 0;
+#endif
+}
+void nopal_post_patch(void) { hooks += 10; }
+int nopal_pre_unpatch(void) { hooks += 100; return 0; }
+void nopal_post_unpatch(void) { hooks += 1000; }
+#endif
 
 static void *serve(void *arg)
 {
@@ -125,6 +141,6 @@ int main(int argc, char **argv)
 	atomic_store(&stop, 1);
 	for (int i = 0; i < 2 * n; i++)
 		pthread_join(threads[i], 0);
-	printf("end %ld wrong\n", atomic_load(&wrong));
+	printf("end %ld wrong %ld hooks\n", atomic_load(&wrong), hooks);
 	return wrong != 0;
 }
