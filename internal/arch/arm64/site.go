@@ -27,8 +27,17 @@ func (e *MismatchError) Error() string {
 // A change between these two is not on the list of those that another core may
 // run into (Arm ARM B2.2.5, concurrent modification and execution of
 // instructions), so all threads must be stopped and none of them may continue
-// at slot 2, where x9 would be stale.
+// at slot 2, where x9 would be stale. Where slot 2 is not a NOP, as with the redirect of
+// a live patch, nothing is changed: such a site is nobody's to arm or to put back.
 func InitNop(t Text, site uint64) error {
+	branch := site + SiteBranchOffset
+	second, err := t.Load(branch)
+	if err != nil {
+		return fmt.Errorf("init nop at site %#x: load instruction at %#x: %w", site, branch, err)
+	}
+	if second != Nop {
+		return &MismatchError{Op: "init nop", Site: site, Addr: branch, Expected: Nop, Found: second}
+	}
 	return Replace(t, "init nop", site, site, Nop, MovX9X30)
 }
 

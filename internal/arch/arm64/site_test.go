@@ -71,6 +71,7 @@ func TestMismatch(t *testing.T) {
 	}{
 		{"init nop", [2]uint32{strange, Nop}, func(m text) error { return InitNop(m, testSite) }, testSite, Nop, strange},
 		{"init nop", [2]uint32{MovX9X30, Nop}, func(m text) error { return InitNop(m, testSite) }, testSite, Nop, MovX9X30},
+		{"init nop", [2]uint32{Nop, plain}, func(m text) error { return InitNop(m, testSite) }, testSite + 4, Nop, plain},
 		{"remove mov", [2]uint32{Nop, Nop}, func(m text) error { return RemoveMov(m, testSite) }, testSite, MovX9X30, Nop},
 		{"make call", [2]uint32{MovX9X30, plain}, func(m text) error { return MakeCall(m, testSite, testPlain) }, testSite + 4, Nop, plain},
 		{"make nop", [2]uint32{MovX9X30, regs}, func(m text) error { return MakeNop(m, testSite, testPlain) }, testSite + 4, plain, regs},
