@@ -102,12 +102,14 @@ func (u *Unwinder) unwind(s *state) (step, *failure) {
 	if u.own(s.pc) {
 		return at, u.leaveOwn(s, &at)
 	}
-	if frame, ok := u.signalFrame(s); ok {
-		return at, u.leaveSignal(s, &at, frame)
-	}
-	if u.exitsThread(s) {
-		at.cfa, at.end = s.sp, true
-		return at, nil
+	if s.exact || !u.plain[s.pc] {
+		if frame, ok := u.signalFrame(s); ok {
+			return at, u.leaveSignal(s, &at, frame)
+		}
+		if u.exitsThread(s) {
+			at.cfa, at.end = s.sp, true
+			return at, nil
+		}
 	}
 	lookup := Frame{PC: s.pc, Exact: s.exact}.Lookup()
 	o := u.object(i)
@@ -264,10 +266,17 @@ func (u *Unwinder) check(s *state, at *step) *failure {
 	if _, ok := u.codeAt(n.pc); !ok || n.pc%insnSize != 0 {
 		return fail("its return address would be %#x, which is no code", n.pc)
 	}
-	if n.exact || u.behindCall(n.pc) || u.own(n.pc) {
+	if n.exact || u.plain[n.pc] || u.own(n.pc) {
 		return nil
 	}
 	if _, ok := u.signalFrame(n); ok {
+		return nil
+	}
+	if u.behindCall(n.pc) {
+		if len(u.plain) >= maxRows {
+			clear(u.plain)
+		}
+		u.plain[n.pc] = !u.exitsThread(n)
 		return nil
 	}
 	return fail("its return address would be %#x, where no call returns to", n.pc)

@@ -16,12 +16,10 @@ func TestEveryInstruction(t *testing.T) {
 	}{
 		{name: "chain", all: true},
 		{name: "chain-gcc-o0"},
-		{name: "chain-gcc-o1"},
-		{name: "chain-gcc-o2", all: true, lazy: true},
+		{name: "chain-gcc-o2", all: true},
 		{name: "chain-gcc-o3"},
 		{name: "chain-gcc-os"},
-		{name: "chain-gcc-nofp"},
-		{name: "chain-gcc-now"},
+		{name: "chain-gcc-nofp", lazy: true},
 		{name: "chain-gcc-stripped"},
 		{name: "chain-gcc-debugframe"},
 		{name: "chain-clang-o0"},
@@ -58,8 +56,14 @@ func checkEveryStep(t *testing.T, name string, lazy, all bool) {
 		total += n
 		t.Logf("%d times: %s", n, what)
 	}
-	const longjmp = 16 // its instructions
-	if total > longjmp || total > 0 && strings.HasPrefix(name, "throw") {
+	most := 16 // the instructions of longjmp
+	switch {
+	case strings.HasPrefix(name, "throw"):
+		most = 0
+	case strings.Contains(name, "musl"):
+		most = 500 // in printf: no call frame information, and jump tables in several frames
+	}
+	if total > most {
 		t.Errorf("%d stacks are not known", total)
 	}
 }

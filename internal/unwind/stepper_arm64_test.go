@@ -307,9 +307,12 @@ func everyStep(t *testing.T, path string, o Options, lazy bool, args ...string) 
 		w.open = append(w.open, open{ret: base[i].PC, sp: base[i-1].CFA})
 	}
 	unknown = map[string]int{}
-	wrong, inVDSO, stacks, took := 0, 0, 0, time.Duration(0)
+	wrong, inVDSO, stacks, deepest := 0, 0, 0, 0
+	var took, warm time.Duration
 	visits := map[uint64]int{}
-	defer func() { t.Logf("%d stacks, %v for each", stacks, took/time.Duration(stacks+1)) }()
+	defer func() {
+		t.Logf("%d stacks, %v for each; again: %v for %d frames", stacks, took/time.Duration(stacks+1), warm, deepest+1)
+	}()
 	const enough = 100
 	const most = 100000
 	for ; steps < most; steps++ {
@@ -373,6 +376,17 @@ func everyStep(t *testing.T, path string, o Options, lazy bool, args ...string) 
 		regs = now
 		if visits[regs.PC]++; visits[regs.PC] > 2 {
 			continue
+		}
+		if len(w.open) > deepest {
+			// How long a stack takes when all of it is known.
+			deepest = len(w.open)
+			const often = 20
+			_, _ = u.Stack(regs)
+			began := time.Now()
+			for range often {
+				_, _ = u.Stack(regs)
+			}
+			warm = time.Since(began) / often
 		}
 		began := time.Now()
 		stacks++

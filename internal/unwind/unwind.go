@@ -105,6 +105,9 @@ type Unwinder struct {
 	objects  map[tracee.Mapping]*object // by executable mapping; nil: it has none
 	tables   []table
 	pages    map[uint64][]byte // memory that the stack at hand was read from
+	// Return addresses that were found to be behind a call, and in an ordinary function.
+	// They stay that as long as the same is mapped: nopal changes no call.
+	plain map[uint64]bool
 }
 
 // table is what AddTable was told of.
@@ -120,7 +123,7 @@ func New(pid int, mem Memory, o Options) *Unwinder {
 	if o.PACMask == 0 {
 		o.PACMask = 0xffff << 48
 	}
-	return &Unwinder{pid: pid, mem: mem, o: o, objects: map[tracee.Mapping]*object{}, pages: map[uint64][]byte{}}
+	return &Unwinder{pid: pid, mem: mem, o: o, objects: map[tracee.Mapping]*object{}, pages: map[uint64][]byte{}, plain: map[uint64]bool{}}
 }
 
 // AddTable adds the call frame information of code that no loader has mapped: the
@@ -137,6 +140,7 @@ func (u *Unwinder) Refresh() error {
 		return nil
 	}
 	u.mapsText = text
+	clear(u.plain)
 	maps, err := tracee.Maps(u.pid)
 	if err != nil {
 		return err

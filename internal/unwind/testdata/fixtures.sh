@@ -1,11 +1,10 @@
 # Sourced by test/build.sh: the variants of the programs here.
 dir=internal/unwind/testdata
 flags="-g -pthread -fpatchable-function-entry=2 -Wall -Wextra -Wno-clobbered"
-for level in 0 1 2 3 s; do
+for level in 0 2 3 s; do
 	make unwind/chain-gcc-o$level $dir/chain.c $cc $flags -O$level $dir/chain.c
 done
 make unwind/chain-gcc-nofp $dir/chain.c $cc $flags -O2 -fomit-frame-pointer $dir/chain.c
-make unwind/chain-gcc-now $dir/chain.c $cc $flags -O2 -Wl,-z,now -no-pie -fno-pie $dir/chain.c
 make unwind/chain-gcc-bti $dir/chain.c $cc $flags -O2 -mbranch-protection=standard $dir/chain.c
 make unwind/chain-gcc-stripped $dir/chain.c stripped $cc $flags -O2 $dir/chain.c
 make unwind/chain-gcc-debugframe $dir/chain.c $cc $flags -O2 -fno-asynchronous-unwind-tables -fno-unwind-tables $dir/chain.c
