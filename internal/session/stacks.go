@@ -56,7 +56,8 @@ func (t *target) findStacks() error {
 		at := slot << entry.SlotShift
 		pointer := binary.LittleEndian.Uint64(table[at+16:]) &^ 1
 		m, ok := mappingAt(maps, pointer)
-		if !ok || pointer == 0 {
+		// The main thread's block is not on its stack, and what is below may be anybody's.
+		if !ok || pointer == 0 || binary.LittleEndian.Uint32(table[at+24:]) == t.inside(t.pid) {
 			continue
 		}
 		var b [16]byte
