@@ -57,7 +57,7 @@ func (t *target) findStacks() error {
 		pointer := binary.LittleEndian.Uint64(table[at+16:]) &^ 1
 		m, ok := mappingAt(maps, pointer)
 		// The main thread's block is not on its stack, and what is below may be anybody's.
-		if !ok || pointer == 0 || binary.LittleEndian.Uint32(table[at+24:]) == t.inside(t.pid) {
+		if !ok || pointer == 0 || binary.LittleEndian.Uint32(table[at+28:]) == t.inside(t.pid) {
 			continue
 		}
 		var b [16]byte
