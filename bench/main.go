@@ -25,7 +25,7 @@ type figure struct {
 
 func main() {
 	events := flag.Int("events", 100_000_000, "`number` of events in the files that are read")
-	only := flag.String("only", "calls,graph,scaling,attach,disk,read,tools", "parts to measure")
+	only := flag.String("only", "calls,graph,patch,scaling,attach,disk,read,tools", "parts to measure")
 	write := flag.String("write", "", "only write the recordings that tools reads into this `directory`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -48,6 +48,7 @@ func run(ctx context.Context, only string, events int) error {
 	}{
 		{"calls", func() ([]figure, error) { return measureCalls(ctx) }},
 		{"graph", func() ([]figure, error) { return measureGraph(ctx) }},
+		{"patch", func() ([]figure, error) { return measurePatch(ctx) }},
 		{"scaling", func() ([]figure, error) { return measureScaling(ctx) }},
 		{"attach", func() ([]figure, error) { return measureAttach(ctx) }},
 		{"disk", func() ([]figure, error) { return measureDisk(ctx) }},

@@ -220,6 +220,8 @@ if [ -d $musl/usr ]; then
 fi
 
 make bench/calls bench/programs/calls.c $cc -O2 -g bench/programs/calls.c
+make bench/patched bench/programs/patched.c $cc -O2 -g -pthread -fpatchable-function-entry=2 bench/programs/patched.c
+make bench/patched.o bench/programs/patched.c $cc -O2 -g -fpatchable-function-entry=2 -fdata-sections -DNEW -c bench/programs/patched.c
 make bench/scaling bench/programs/scaling.c $cc -O2 -g -pthread -fpatchable-function-entry=2 bench/programs/scaling.c
 
 # Lua and SQLite, as the demonstration builds them. Fetching their sources takes

@@ -134,7 +134,8 @@ What a killed nopal left in the middle is finished first.`,
 			if err != nil || o.quiet {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "%s is applied: %s, %s went over in %v\n", patch.Name, count(res.Functions, "function"), count(res.Threads, "thread"), res.Took.Round(time.Millisecond))
+			_, err = fmt.Fprintf(a.stdout, "%s is applied: %s, %s went over in %v, none stood longer than %v\n", patch.Name, count(res.Functions, "function"),
+				count(res.Threads, "thread"), res.Took.Round(time.Millisecond), res.Longest.Round(10*time.Microsecond))
 			return err
 		},
 	}

@@ -69,6 +69,7 @@ func (p *process) lead(ctx context.Context, f *funcState, of *patchState) error 
 		return err
 	}
 	if found == insn {
+		p.text().written[at] = insn // by a nopal that was killed, maybe just now
 		return nil
 	}
 	if k := arm64.Classify(old); k != arm64.KindNop && k != arm64.KindB {

@@ -224,7 +224,7 @@ func TestRevert(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	prog := startProgram(t, "4", "stuck")
 	before := prog.text(t)
-	_, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 5 * time.Second})
+	_, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 10 * time.Second})
 	if err == nil || !strings.Contains(err.Error(), "is in outer") || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("it says %v", err)
 	}

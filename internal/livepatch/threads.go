@@ -34,26 +34,61 @@ func (t *transition) group(k uint64) []*thread {
 // sleep; then it is asked again later.
 const holdPatience = 20 * time.Millisecond
 
-// meet gets to know the threads that have come. It reports whether there were any that
-// could not be met.
+// window is how many threads are asked to stop at once. Each is looked at and let go as it
+// comes: where there are more threads than processors it is the wait for a processor that
+// takes long, and not the look.
+const window = 8
+
+// each stops threads, for themselves, and calls f with each as it stands. It returns those
+// that do not stop.
+func (t *transition) each(ctx context.Context, threads []*tracee.Thread, f func(*tracee.Thread) error) (late []*tracee.Thread, err error) {
+	for len(threads) > 0 {
+		batch := threads[:min(window, len(threads))]
+		th, err := t.p.HoldNext(ctx, batch, holdPatience)
+		switch {
+		case errors.Is(err, tracee.ErrBusy):
+			late = append(late, batch...)
+			threads = threads[len(batch):]
+			continue
+		case errors.Is(err, tracee.ErrExited) && th != nil && t.alive():
+			t.ended[th.Tid()] = true // a first thread stays in the list
+		case err == nil:
+			began := time.Now()
+			err = f(th)
+			th.Release()
+			t.stood(time.Since(began))
+			if errors.Is(err, tracee.ErrExited) && t.alive() { // killed meanwhile
+				err = nil
+			}
+			if err == nil {
+				break
+			}
+			fallthrough
+		default:
+			for _, th := range batch {
+				th.Release()
+			}
+			return append(late, threads...), err
+		}
+		rest := make([]*tracee.Thread, 0, len(threads))
+		for _, other := range threads {
+			if other != th {
+				rest = append(rest, other)
+			}
+		}
+		threads = rest
+	}
+	return late, nil
+}
+
+// meet gets to know the threads that have come. It returns how many could not be met.
 func (t *transition) meet(ctx context.Context) (late int, err error) {
 	fresh, err := t.p.Fresh()
 	if err != nil {
 		return 0, err
 	}
-	fresh = append(t.late, fresh...)
-	t.late = nil
-	for i, th := range fresh {
-		switch err := t.meetOne(ctx, th); {
-		case err == nil, errors.Is(err, tracee.ErrExited) && t.alive():
-		case errors.Is(err, tracee.ErrBusy):
-			t.late = append(t.late, th)
-		default:
-			t.late = append(t.late, fresh[i:]...)
-			return len(t.late), err
-		}
-	}
-	return len(t.late), nil
+	t.late, err = t.each(ctx, append(t.late, fresh...), t.meetOne)
+	return len(t.late), err
 }
 
 func (t *transition) alive() bool {
@@ -61,16 +96,8 @@ func (t *transition) alive() bool {
 	return err == nil && t.p.Execs() == 0
 }
 
-// meetOne stops a thread and enters which way it takes.
-func (t *transition) meetOne(ctx context.Context, th *tracee.Thread) error {
-	if err := th.Hold(ctx, holdPatience); err != nil {
-		return err
-	}
-	began := time.Now()
-	defer func() {
-		th.Release()
-		t.stood(time.Since(began))
-	}()
+// meetOne enters which way a stopped thread takes.
+func (t *transition) meetOne(th *tracee.Thread) error {
 	tp, err := th.TLS()
 	if err != nil {
 		return err
@@ -104,15 +131,15 @@ func (t *transition) forgetEnded() {
 		there[th.Tid()] = true
 	}
 	for tid := range t.threads {
-		if !there[tid] {
+		if !there[tid] || t.ended[tid] {
 			delete(t.threads, tid)
 		}
 	}
 }
 
-// move lets a group of threads go over if none of them is in a function that is being
-// replaced.
-func (t *transition) move(ctx context.Context, group []*thread) (moved bool, err error) {
+// moveAll lets a group of threads go over at once if none of them is in a function that is
+// being replaced.
+func (t *transition) moveAll(ctx context.Context, group []*thread) error {
 	held := group[:0:0]
 	var began time.Time
 	defer func() {
@@ -129,41 +156,48 @@ func (t *transition) move(ctx context.Context, group []*thread) (moved bool, err
 			}
 			held = append(held, n)
 		case errors.Is(err, tracee.ErrBusy):
-			n.why = "does not stop: it is in an uninterruptible sleep, or waits for the child of a vfork"
-			return false, nil
+			n.why = doesNotStop
+			return nil
 		default:
-			return false, err
+			return err
 		}
 	}
+	return t.move(held)
+}
+
+const doesNotStop = "does not stop: it is in an uninterruptible sleep, or waits for the child of a vfork"
+
+// move lets stopped threads, all that have one thread pointer, go over if they can.
+func (t *transition) move(held []*thread) error {
 	for _, n := range held {
 		tp, err := n.th.TLS()
 		if err != nil {
-			return false, err
+			return err
 		}
 		if n.key != keyOf(tp) { // it has changed its thread pointer: it is another group's
 			n.key = keyOf(tp)
 			n.way, _, err = t.tables.wayOf(n.key)
-			return false, err
+			return err
 		}
 		regs, err := n.th.Regs()
 		if err != nil {
-			return false, err
+			return err
 		}
 		var leave uint64
 		if n.why, leave = t.where(n.th.Tid(), tp, &regs); n.why != "" {
-			if len(group) > 1 {
+			if len(held) > 1 {
 				leave = 0
 			}
-			return false, t.tables.setLeave(n.key, leave)
+			return t.tables.setLeave(n.key, leave)
 		}
 	}
-	if err := t.tables.set(group[0].key, t.to); err != nil {
-		return false, err
+	if err := t.tables.set(held[0].key, t.to); err != nil {
+		return err
 	}
 	for _, n := range held {
 		n.way = t.to
 	}
-	return true, nil
+	return nil
 }
 
 // stackOf unwinds a stopped thread.

@@ -20,6 +20,7 @@ type transition struct {
 	tables  tables
 	threads map[int]*thread
 	late    []*tracee.Thread // that have not been met
+	ended   map[int]bool     // that were found to have ended
 	// occupied is the code that a thread must not be in when it goes over.
 	occupied []occupied
 	longest  time.Duration // for which a thread stood
@@ -38,12 +39,17 @@ func (t *transition) stood(d time.Duration) { t.longest = max(t.longest, d) }
 // newTransition makes the one that the state says is to be done.
 func (p *process) newTransition() (*transition, error) {
 	s := p.state.doc.Transition
-	t := &transition{process: p, patch: p.state.doc.patch(s.Patch), threads: map[int]*thread{}}
+	t := &transition{process: p, patch: p.state.doc.patch(s.Patch), threads: map[int]*thread{}, ended: map[int]bool{}}
 	if t.patch == nil {
 		return nil, fmt.Errorf("state of patches at %#x is damaged: no patch %q", p.state.addr, s.Patch)
 	}
 	t.tables.s = p.state
 	t.direct(s.ToNew)
+	// All are to be met, also those that a transition before this one has met.
+	if _, err := p.p.Fresh(); err != nil {
+		return nil, err
+	}
+	t.late = p.p.Threads()
 	return t, nil
 }
 
@@ -166,33 +172,35 @@ func (t *transition) begin(ctx context.Context) error {
 // read the tables of this one in the middle.
 func (t *transition) drain(ctx context.Context) error {
 	done := map[int]bool{}
+	return t.until(ctx, done, "are still where a former patch has led them", func(th *tracee.Thread) error {
+		regs, err := th.Regs()
+		if err == nil {
+			done[th.Tid()] = !t.mayReturnToIsland(&regs)
+		}
+		return err
+	})
+}
+
+// until calls f with each thread, stopped, again and again, until all are done.
+func (t *transition) until(ctx context.Context, done map[int]bool, what string, f func(*tracee.Thread) error) error {
 	for pause := pauseFirst; ; pause = min(2*pause, pauseMost) {
 		fresh, err := t.p.Fresh()
 		if err != nil {
 			return err
 		}
 		t.late = append(t.late, fresh...)
+		var list []*tracee.Thread
+		for _, th := range t.p.Threads() {
+			if !done[th.Tid()] && !t.ended[th.Tid()] {
+				list = append(list, th)
+			}
+		}
+		if _, err := t.each(ctx, list, f); err != nil {
+			return err
+		}
 		left := 0
 		for _, th := range t.p.Threads() {
-			if done[th.Tid()] {
-				continue
-			}
-			err := th.Hold(ctx, holdPatience)
-			if errors.Is(err, tracee.ErrExited) && t.alive() {
-				continue
-			}
-			if err != nil && !errors.Is(err, tracee.ErrBusy) {
-				return err
-			}
-			ok := false
-			if err == nil {
-				if regs, err := th.Regs(); err == nil {
-					ok = !t.mayReturnToIsland(&regs)
-				}
-				th.Release()
-			}
-			done[th.Tid()] = ok
-			if !ok {
+			if !done[th.Tid()] && !t.ended[th.Tid()] {
 				left++
 			}
 		}
@@ -200,7 +208,7 @@ func (t *transition) drain(ctx context.Context) error {
 			return nil
 		}
 		if err := sleep(ctx, pause); err != nil {
-			return fmt.Errorf("%d threads are still where a former patch has led them: %w", left, err)
+			return fmt.Errorf("%d threads %s: %w", left, what, err)
 		}
 	}
 }
@@ -325,6 +333,7 @@ func (t *transition) meetNone(ctx context.Context) (bool, error) {
 // movePending looks once at each thread that has not gone over.
 func (t *transition) movePending(ctx context.Context) (left int, err error) {
 	seen := map[uint64]bool{}
+	var single []*tracee.Thread
 	for _, n := range t.sorted() {
 		if n.way == t.to || seen[n.key] {
 			continue
@@ -333,21 +342,37 @@ func (t *transition) movePending(ctx context.Context) (left int, err error) {
 		group := t.group(n.key)
 		now, _, err := t.tables.wayOf(n.key)
 		if err != nil {
-			return left, err
+			return 0, err
 		}
 		for _, m := range group {
 			m.way = now
 		}
-		if now == t.to {
-			continue // by itself
-		}
-		moved, err := t.move(ctx, group)
 		switch {
-		case errors.Is(err, tracee.ErrExited) && t.alive():
-			left++ // one of them has; it is forgotten at the next look
-		case err != nil:
-			return left, err
-		case !moved:
+		case now == t.to: // by itself
+		case len(group) == 1:
+			single = append(single, n.th)
+		default:
+			if err := t.moveAll(ctx, group); err != nil && !(errors.Is(err, tracee.ErrExited) && t.alive()) {
+				return 0, err
+			}
+		}
+	}
+	late, err := t.each(ctx, single, func(th *tracee.Thread) error {
+		n := t.threads[th.Tid()]
+		if now, _, err := t.tables.wayOf(n.key); err != nil || now == t.to {
+			n.way = now
+			return err
+		}
+		return t.move([]*thread{n})
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, th := range late {
+		t.threads[th.Tid()].why = doesNotStop
+	}
+	for _, n := range t.threads {
+		if n.way != t.to {
 			left++
 		}
 	}
@@ -384,7 +409,7 @@ func (t *transition) pending() []pendingThread {
 		}
 	}
 	for _, th := range t.late {
-		list = append(list, pendingThread{th.Tid(), "does not stop: it is in an uninterruptible sleep, or waits for the child of a vfork"})
+		list = append(list, pendingThread{th.Tid(), doesNotStop})
 	}
 	return list
 }
@@ -471,38 +496,19 @@ func (t *transition) turn(ctx context.Context) error {
 // holdBack makes that no thread goes over by itself any more, and finds out who has.
 func (t *transition) holdBack(ctx context.Context) error {
 	done := map[int]bool{}
-	for pause := pauseFirst; ; pause = min(2*pause, pauseMost) {
-		t.forgetEnded()
-		left := 0
-		for _, n := range t.sorted() {
-			if done[n.th.Tid()] {
-				continue
-			}
-			switch err := n.th.Hold(ctx, holdPatience); {
-			case err == nil:
-			case errors.Is(err, tracee.ErrBusy), errors.Is(err, tracee.ErrExited) && t.alive():
-				left++
-				continue
-			default:
-				return err
-			}
-			err := t.tables.setLeave(n.key, 0)
-			if err == nil {
-				n.way, _, err = t.tables.wayOf(n.key)
-			}
-			n.th.Release()
-			if err != nil {
-				return err
-			}
-			done[n.th.Tid()] = true
-		}
-		if left == 0 {
+	return t.until(ctx, done, "do not stop", func(th *tracee.Thread) error {
+		n := t.threads[th.Tid()]
+		if n == nil { // a new one, which knows nothing of going over
+			done[th.Tid()] = true
 			return nil
 		}
-		if err := sleep(ctx, pause); err != nil {
-			return err
+		err := t.tables.setLeave(n.key, 0)
+		if err == nil {
+			n.way, _, err = t.tables.wayOf(n.key)
 		}
-	}
+		done[th.Tid()] = err == nil
+		return err
+	})
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -144,10 +144,81 @@ func (th *Thread) Hold(ctx context.Context, patience time.Duration) error {
 	return nil
 }
 
+// HoldNext asks some threads to stop and returns one that stands. The others may stop
+// meanwhile; who calls it again with them gets them one after another, as they come. All
+// that were asked have to be released in the end. ErrBusy: none stops, and none is asked any
+// more. ErrExited: the thread that is returned has ended.
+func (p *Process) HoldNext(ctx context.Context, threads []*Thread, patience time.Duration) (*Thread, error) {
+	var next *Thread
+	var err error
+	if doErr := p.t.do(func() { next, err = p.holdNext(ctx, threads, patience) }); doErr != nil {
+		return nil, doErr
+	}
+	if err != nil {
+		err = fmt.Errorf("stop threads of process %d: %w", p.pid, err)
+	}
+	return next, err
+}
+
+func (p *Process) holdNext(ctx context.Context, threads []*Thread, patience time.Duration) (*Thread, error) {
+	if err := errors.Join(context.Cause(ctx), p.usable()); err != nil {
+		return nil, err
+	}
+	for _, th := range threads {
+		if !th.asked && (th.state == threadRuns || th.state == threadListens) {
+			_ = sys.PtraceInterrupt(th.tid) // ESRCH: it has just ended
+		}
+		th.held, th.asked = true, true
+	}
+	begun := time.Now()
+	end := begun.Add(patience)
+	const spins = 100
+	for n := 0; ; n++ {
+		for _, th := range threads {
+			switch th.state {
+			case threadHeld:
+				return th, nil
+			case threadGone:
+				return th, ErrExited
+			}
+		}
+		now := time.Now()
+		if now.After(end) {
+			end = now.Add(patience)
+			if p.asleep(threads) || now.Sub(begun) > starved || ctx.Err() != nil {
+				break
+			}
+		}
+		if !p.t.reap() && n > spins {
+			p.t.bell.Wait(time.Millisecond)
+		}
+	}
+	for _, th := range threads {
+		th.held, th.asked = false, false // it goes on by itself when it stops
+		if th.tid == p.pid && taskState(p.pid, th.tid) == 'Z' {
+			th.zombie = true
+			return th, ErrExited
+		}
+	}
+	return nil, ErrBusy
+}
+
+// asleep reports whether none of the threads can stop soon.
+func (p *Process) asleep(threads []*Thread) bool {
+	for _, th := range threads {
+		switch taskState(p.pid, th.tid) {
+		case 'D', 'Z', 'X', 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // Release undoes Hold.
 func (th *Thread) Release() {
 	_ = th.p.t.do(func() {
-		th.held = false
+		th.held, th.asked = false, false
 		if th.state == threadHeld && !th.p.wantStop {
 			th.resume()
 		}

@@ -27,6 +27,7 @@ type Thread struct {
 	zombie  bool           // the first thread has ended before the others
 	call    *call          // a remote call is on its way
 	held    bool           // to be stopped for itself: see Hold
+	asked   bool           // and told so by HoldNext
 }
 
 // Tid returns the thread's id.
