@@ -35,7 +35,6 @@ What cannot, or not as one may think:
   coroutines              only the stack that a thread is on is looked at, not those of coroutines that are suspended
   unknown stacks          a thread in code without call frame information (of a just-in-time compiler) does not go over
                           until it has left that code
-  C++ exceptions          must not pass through the new functions
   shared memory           processes that share memory without being threads (clone without CLONE_THREAD) are not looked at
 
 A thread is stopped for a moment when it is looked at. System calls that it waits in are begun again, but epoll_wait and those

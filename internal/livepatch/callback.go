@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"nopal/internal/tracee"
@@ -16,8 +17,7 @@ const (
 )
 
 // callback calls a function of a patch in the process's first thread, while that waits in a
-// system call or is in the program's own code: not in the middle of the C library, where
-// it may hold a lock that the function would wait for.
+// system call.
 func (p *process) callback(ctx context.Context, name string, fn uint64) (int32, error) {
 	if fn == 0 {
 		return 0, nil
@@ -65,8 +65,8 @@ func (p *process) tryCallback(ctx context.Context, first *tracee.Thread, fn uint
 	return int32(word), true, err
 }
 
-// quiet reports whether a stopped thread waits in a system call, or is in the program's own
-// code with all of its callers.
+// quiet reports whether a stopped thread waits in a system call that programs wait in, and
+// not one by which the C library manages memory or locks.
 func (p *process) quiet(regs *tracee.Regs) bool {
 	frames, err := p.stackOf(regs)
 	if err != nil || len(frames) == 0 || p.own(regs.PC()) {
@@ -75,13 +75,14 @@ func (p *process) quiet(regs *tracee.Regs) bool {
 	const svc0 = 0xd4000001
 	for _, at := range []uint64{regs.PC(), regs.PC() - 4} {
 		if insn, err := p.text().Load(at); err == nil && insn == svc0 {
-			return true
+			return slices.Contains(waitingCalls, syscallOf(regs))
 		}
 	}
-	if len(p.objects) == 0 {
-		return false
-	}
-	program := p.objects[0]
-	pc := frames[0].PC
-	return pc >= program.start && pc < program.end && !program.Image.Static
+	return false
 }
+
+// waitingCalls are the numbers of read, readv, pread64, pselect6, ppoll, waitid,
+// nanosleep, clock_nanosleep, rt_sigsuspend, rt_sigtimedwait, accept, recvfrom, recvmsg,
+// accept4, recvmmsg, wait4, epoll_pwait, epoll_pwait2 and io_getevents on arm64
+// (include/uapi/asm-generic/unistd.h).
+var waitingCalls = []uint64{63, 65, 67, 72, 73, 95, 101, 115, 133, 137, 202, 207, 212, 242, 243, 260, 22, 441, 4}

@@ -41,6 +41,7 @@ type loadedObject struct {
 
 // openProcess takes control of a process, which runs on.
 func openProcess(pid int) (*process, error) {
+	hurry()
 	p := &process{pid: pid, tracer: tracee.NewTracer()}
 	var err error
 	if p.p, err = p.tracer.Seize(pid); err != nil {

@@ -195,11 +195,11 @@ func (p *program) state(t *testing.T, name string) string {
 }
 
 func TestRevert(t *testing.T) {
-	for _, kind := range []string{"busy", "blocked", "recursive"} {
+	for _, kind := range []string{"busy", "recursive"} {
 		t.Run(kind, func(t *testing.T) {
 			prog := startProgram(t, "4", kind)
 			before := prog.text(t)
-			for range 3 {
+			for range 2 {
 				if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: time.Minute}); err != nil {
 					t.Fatal(err)
 				}
@@ -224,7 +224,7 @@ func TestRevert(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	prog := startProgram(t, "4", "stuck")
 	before := prog.text(t)
-	_, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 10 * time.Second})
+	_, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 4 * time.Second})
 	if err == nil || !strings.Contains(err.Error(), "is in outer") || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("it says %v", err)
 	}
@@ -236,7 +236,7 @@ func TestTimeout(t *testing.T) {
 		t.Error("the text is not what it was")
 	}
 	// By force it is done; the thread goes on in the old function.
-	if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 10 * time.Second, Force: true}); err != nil {
+	if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: 4 * time.Second, Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if s := prog.state(t, "first"); s != stateApplied {
@@ -293,7 +293,7 @@ func TestKilled(t *testing.T) {
 	prog := startProgram(t, "3", "busy")
 	before := prog.text(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	end := time.Now().Add(40 * time.Second)
+	end := time.Now().Add(12 * time.Second)
 	kills, done := 0, 0
 	for time.Now().Before(end) && kills < 100 {
 		helper := exec.Command(os.Args[0], "-test.run", "^TestKilled$", "-test.v")

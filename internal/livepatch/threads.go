@@ -88,8 +88,22 @@ func (t *transition) meet(ctx context.Context) (late int, err error) {
 		return 0, err
 	}
 	t.late, err = t.each(ctx, append(t.late, fresh...), t.meetOne)
+	t.warmUp()
 	return len(t.late), err
 }
+
+// warmUp unwinds from where threads were, as they run, for what the unwinder keeps: objects
+// and functions that it meets for the first time take it long, and no thread is to stand
+// still for that.
+func (t *transition) warmUp() {
+	for _, regs := range t.seen {
+		_, _ = t.stackOf(&regs)
+	}
+	t.seen = nil
+}
+
+// warmMost is of how many threads that is done: most are at the same places.
+const warmMost = 16
 
 func (t *transition) alive() bool {
 	_, err := tracee.Status(t.pid)
@@ -101,6 +115,12 @@ func (t *transition) meetOne(th *tracee.Thread) error {
 	tp, err := th.TLS()
 	if err != nil {
 		return err
+	}
+	if t.warmed < warmMost {
+		if regs, err := th.Regs(); err == nil {
+			t.seen = append(t.seen, regs)
+			t.warmed++
+		}
 	}
 	n := &thread{th: th, key: keyOf(tp)}
 	way, listed, err := t.tables.wayOf(n.key)

@@ -21,6 +21,8 @@ type transition struct {
 	threads map[int]*thread
 	late    []*tracee.Thread // that have not been met
 	ended   map[int]bool     // that were found to have ended
+	seen    []tracee.Regs    // of threads, for warmUp
+	warmed  int
 	// occupied is the code that a thread must not be in when it goes over.
 	occupied []occupied
 	longest  time.Duration // for which a thread stood
