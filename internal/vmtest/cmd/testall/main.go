@@ -78,7 +78,7 @@ func main() {
 	flag.BoolVar(&o.verbose, "v", false, "print the output of all tests, not only of failed ones")
 	flag.BoolVar(&o.short, "short", false, "pass -short to the tests")
 	flag.StringVar(&o.args, "args", "", "`flags` of the tests' own, separated by spaces")
-	flag.DurationVar(&o.timeout, "timeout", 20*time.Minute, "`time` for each part: the host, each boot")
+	flag.DurationVar(&o.timeout, "timeout", 45*time.Minute, "`time` for each part: the host, each boot")
 	flag.Parse()
 	o.packages = flag.Args()
 	if len(o.packages) == 0 {
