@@ -18,7 +18,7 @@ import (
 func buildPatch(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "fix.npz")
-	argv := append([]string{"patch", "build", "-o", out, "--target", fixture(t, program), "--function", "square", "--function", "twice"}, args...)
+	argv := append([]string{"patch", "build", "-o", out, "--target", fixture(t, program), "--function", "square", "--function", "twice", "--function", "answer"}, args...)
 	nopalOK(t, append(argv, fixture(t, program+".o"))...)
 	return out
 }

@@ -26,6 +26,8 @@ What can be patched: functions of programs and shared libraries for arm64 that w
 -fpatchable-function-entry=2, dynamic or static, traced at the same time or not.
 
 What cannot, or not as one may think:
+  functions that belong   a thread goes over between two calls of replaced functions, also in the middle of a caller that is
+  together                not replaced: where that matters replace the caller, too (patch build --function)
   inlined functions       have no code of their own: their callers have to be patched, too
   changed data            a patch can add variables, not change the size or meaning of those that exist
   functions that never    main loops: a thread that is always inside of one never goes over; the patch times out and is
