@@ -46,7 +46,13 @@ func (p *process) serves(t *testing.T, isNew bool) {
 	p.served(t) // and with it what was on its way
 	time.Sleep(50 * time.Millisecond)
 	answers, newer, wrong := p.served(t)
-	if wrong != 0 || answers == 0 || (newer == answers) != isNew || (newer == 0) == isNew {
+	right := newer == 0
+	if isNew {
+		// The counts are read one after the other while each thread may be between them.
+		const threads = 8
+		right = newer > 0 && newer-answers <= threads && answers-newer <= threads
+	}
+	if wrong != 0 || answers == 0 || !right {
 		t.Errorf("%d answers, %d new, %d wrong; want new %v", answers, newer, wrong, isNew)
 	}
 }
