@@ -2,7 +2,6 @@ package livepatch
 
 import (
 	"context"
-	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -96,15 +95,11 @@ func objectsOf(pid int) ([]loadedObject, error) {
 		if !m.Executable() || m.Inode == 0 || !strings.HasPrefix(m.Path, "/") || strings.HasPrefix(m.Path, "/memfd:nopal") {
 			continue
 		}
-		im, err := image.Open(m.Path, image.Options{Sysroot: fmt.Sprintf("/proc/%d/root", pid)})
+		im, err := image.OpenMapped(pid, m.Path, m.Start, m.End)
 		if err != nil {
-			// Deleted or replaced since it was mapped: the kernel still has it.
-			if im, err = image.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End), image.Options{}); err != nil {
-				continue
-			}
-			im.Path = strings.TrimSuffix(m.Path, " (deleted)")
+			continue
 		}
-		bias, ok := biasOf(im, m)
+		bias, ok := im.Bias(m.Start, m.End, m.Offset)
 		if !ok {
 			im.Close()
 			continue
@@ -112,17 +107,6 @@ func objectsOf(pid int) ([]loadedObject, error) {
 		list = append(list, loadedObject{Mapped{im, bias}, m.Start, m.End})
 	}
 	return list, nil
-}
-
-// biasOf is the difference between where a mapping is and where its segment was linked.
-func biasOf(im *image.Image, m tracee.Mapping) (uint64, bool) {
-	for _, s := range im.Segments {
-		if s.Flags&elf.PF_X == 0 || m.Offset+(m.End-m.Start) <= s.Off || m.Offset >= s.Off+s.Filesz {
-			continue
-		}
-		return m.Start - (s.VA - s.Off + m.Offset), true
-	}
-	return 0, false
 }
 
 // Objects implements [World].
@@ -154,12 +138,7 @@ func (p *process) Place(size, lo, hi uint64) (uint64, error) {
 
 func findPlace(maps []tracee.Mapping, size, lo, hi uint64) (uint64, error) {
 	const reach = arm64.BranchReach - 1<<16
-	low, high := uint64(1<<16), lo+reach
-	if hi > reach {
-		low = max(low, hi-reach)
-	}
-	size = (size + placeAlign - 1) &^ (placeAlign - 1)
-	if at, ok := tracee.FindGap(maps, size, placeAlign, low, high, lo); ok {
+	if at, ok := tracee.FindGap(maps, size, placeAlign, lo, hi, reach); ok {
 		return at, nil
 	}
 	return 0, fmt.Errorf("no free memory within %d MiB of the text at %#x-%#x", arm64.BranchReach>>20, lo, hi)
@@ -218,13 +197,7 @@ func (p *process) mapAt(ctx context.Context, addr, size uint64, prot, fd int) er
 	if fd < 0 {
 		flags |= sys.MapAnonymous
 	}
-	got, err := p.p.Mmap(ctx, addr, size, prot, flags, fd, 0)
-	if err == nil && got != addr {
-		// A kernel that does not know MAP_FIXED_NOREPLACE takes the address as a hint.
-		_ = p.p.Munmap(ctx, got, size)
-		err = fmt.Errorf("map at %#x: the kernel chose %#x", addr, got)
-	}
-	return err
+	return p.p.MmapAt(ctx, addr, size, prot, flags, fd)
 }
 
 // makeState maps the state, unless the process has one.
@@ -237,7 +210,7 @@ func (p *process) makeState(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		addr, err := findRoom(maps, stateSize)
+		addr, err := tracee.FindRoom(maps, stateSize)
 		if err != nil {
 			return err
 		}
@@ -258,53 +231,14 @@ func (p *process) makeState(ctx context.Context) error {
 	})
 }
 
-// findRoom returns the address of size free bytes that are in nobody's way: in the
-// middle of the largest gap.
-func findRoom(maps []tracee.Mapping, size uint64) (uint64, error) {
-	var at, from, to uint64 = 1 << 16, 0, 0
-	for _, m := range maps {
-		if m.Start > at && m.Start-at > to-from {
-			from, to = at, m.Start
-		}
-		at = m.End
-	}
-	if to-from < size+2*placeAlign {
-		return 0, fmt.Errorf("no room for %d bytes in the address space", size)
-	}
-	return (from + (to-from)/2 - size/2) &^ (placeAlign - 1), nil
-}
-
 // memfd makes the file that the state is mapped from. A thread is held.
 func (p *process) memfd(ctx context.Context) (int, error) {
-	var th *tracee.Thread
-	var regs tracee.Regs
-	err := error(tracee.ErrNotStopped)
-	for _, th = range p.p.Threads() {
-		if regs, err = th.Regs(); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return 0, err
-	}
-	// The name goes below its stack pointer, where a signal's frame would.
-	name := (regs.SP() - 512) &^ 15
-	saved := make([]byte, 16)
-	if _, err := p.mem.ReadAt(saved, int64(name)); err != nil {
-		return 0, fmt.Errorf("read stack: %w", err)
-	}
-	if _, err := p.mem.WriteAt(append([]byte(memfdName), 0), int64(name)); err != nil {
-		return 0, fmt.Errorf("write stack: %w", err)
-	}
-	fd, err := th.Syscall(ctx, sys.NrMemfdCreate, name, sys.MemfdCloexec)
-	if _, e := p.mem.WriteAt(saved, int64(name)); e != nil && err == nil {
-		err = e
-	}
+	fd, err := p.p.Memfd(ctx, memfdName)
 	if err != nil {
 		return 0, fmt.Errorf("make memory for the state of patches: %w", err)
 	}
-	if _, err := th.Syscall(ctx, sys.NrFtruncate, fd, stateSize); err != nil {
-		return 0, errors.Join(fmt.Errorf("make memory for the state of patches: %w", err), p.p.CloseFD(ctx, int(fd)))
+	if _, err := p.p.Syscall(ctx, sys.NrFtruncate, uint64(fd), stateSize); err != nil {
+		return 0, errors.Join(fmt.Errorf("make memory for the state of patches: %w", err), p.p.CloseFD(ctx, fd))
 	}
-	return int(fd), nil
+	return fd, nil
 }

@@ -273,7 +273,7 @@ func (t *target) mapInject(ctx context.Context) error {
 	const align = 64 << 10
 	i := t.inject
 	i.size = (uint64(len(plan.Rules))*inject.CountersSize + align - 1) &^ (align - 1)
-	if i.addr, err = findRoom(maps, i.size); err != nil {
+	if i.addr, err = tracee.FindRoom(maps, i.size); err != nil {
 		return err
 	}
 	file, fd, err := t.makeMemfd(ctx, rulesName)

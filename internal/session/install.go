@@ -109,13 +109,7 @@ func (t *target) all() []*object {
 
 func (t *target) mmapStopped(ctx context.Context) remoteMap {
 	return func(addr, size uint64, prot, flags, fd int) error {
-		got, err := t.p.Mmap(ctx, addr, size, prot, flags, fd, 0)
-		if err == nil && got != addr {
-			// A kernel that does not know MAP_FIXED_NOREPLACE takes the address as a hint.
-			_ = t.p.Munmap(ctx, got, size)
-			err = fmt.Errorf("map at %#x: the kernel chose %#x", addr, got)
-		}
-		return err
+		return t.p.MmapAt(ctx, addr, size, prot, flags, fd)
 	}
 }
 
@@ -132,7 +126,7 @@ func (t *target) makeRing(ctx context.Context) error {
 	// Away from what is there, where a heap or stack would have to be enormous to come.
 	// The slots have to be aligned to what they take; a free page is left behind them.
 	const slots, free = entry.SlotCount << entry.SlotShift, 64 << 10
-	room, err := findRoom(maps, 2*slots+free+size)
+	room, err := tracee.FindRoom(maps, 2*slots+free+size)
 	if err != nil {
 		return err
 	}
@@ -209,37 +203,11 @@ func (t *target) formatRing(file *os.File) (*ring.Ring, error) {
 // makeMemfd makes the shared memory in the target's name, so that it counts as the
 // target's, and opens it here. fd is the target's descriptor of it.
 func (t *target) makeMemfd(ctx context.Context, called string) (f *os.File, fd int, err error) {
-	// A first thread that has ended stays as a zombie while others live.
-	var th *tracee.Thread
-	var regs tracee.Regs
-	err = tracee.ErrExited
-	for _, th = range t.p.Threads() {
-		if regs, err = th.Regs(); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	// The name goes below the stack pointer of a thread whose signals are blocked
-	// meanwhile, beyond any red zone.
-	name := (regs.SP() - 512) &^ 15
-	saved := make([]byte, 16)
-	if _, err := t.mem.ReadAt(saved, int64(name)); err != nil {
-		return nil, 0, fmt.Errorf("read stack: %w", err)
-	}
-	if _, err := t.mem.WriteAt(append([]byte(called), 0), int64(name)); err != nil {
-		return nil, 0, fmt.Errorf("write stack: %w", err)
-	}
-	n, err := th.Syscall(ctx, sys.NrMemfdCreate, name, sys.MemfdCloexec)
-	if _, e := t.mem.WriteAt(saved, int64(name)); e != nil && err == nil {
-		err = e
-	}
-	if err != nil {
+	if fd, err = t.p.Memfd(ctx, called); err != nil {
 		return nil, 0, fmt.Errorf("make shared memory: %w", err)
 	}
-	f, err = t.p.OpenRemoteFD(int(n))
-	return f, int(n), err
+	f, err = t.p.OpenRemoteFD(fd)
+	return f, fd, err
 }
 
 // writeControl fills the control block. Its last word makes the target's threads

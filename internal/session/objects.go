@@ -1,7 +1,6 @@
 package session
 
 import (
-	"debug/elf"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -66,15 +65,10 @@ func (c *imageCache) open(pid int, m tracee.Mapping) *image.Image {
 	if c.failed[id] {
 		return nil
 	}
-	im, err := image.Open(m.Path, image.Options{Sysroot: fmt.Sprintf("/proc/%d/root", pid)})
+	im, err := image.OpenMapped(pid, m.Path, m.Start, m.End)
 	if err != nil {
-		// Deleted or replaced since it was mapped: the kernel still has it.
-		im, err = image.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End), image.Options{})
-		if err != nil {
-			c.failed[id] = true
-			return nil
-		}
-		im.Path = strings.TrimSuffix(m.Path, " (deleted)")
+		c.failed[id] = true
+		return nil
 	}
 	c.images[id] = im
 	return im
@@ -91,24 +85,13 @@ func (c *imageCache) scan(pid int, maps []tracee.Mapping) []*object {
 		if im == nil {
 			continue
 		}
-		bias, ok := biasOf(im, m)
+		bias, ok := im.Bias(m.Start, m.End, m.Offset)
 		if !ok {
 			continue
 		}
 		list = append(list, &object{path: im.Path, im: im, bias: bias, start: m.Start, end: m.End})
 	}
 	return list
-}
-
-// biasOf is the difference between where a mapping is and where its segment was linked.
-func biasOf(im *image.Image, m tracee.Mapping) (uint64, bool) {
-	for _, s := range im.Segments {
-		if s.Flags&elf.PF_X == 0 || m.Offset+(m.End-m.Start) <= s.Off || m.Offset >= s.Off+s.Filesz {
-			continue
-		}
-		return m.Start - (s.VA - s.Off + m.Offset), true
-	}
-	return 0, false
 }
 
 // records are the sites of o that lie in its mapping.

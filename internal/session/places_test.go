@@ -45,6 +45,7 @@ func TestFindGap(t *testing.T) {
 }
 
 func TestFindGapLeavesTheHeapRoom(t *testing.T) {
+	const lowest = 0x10000
 	maps := []tracee.Mapping{
 		mapping(lowest, 0x400000, "/prog"),
 		mapping(0x400000, 0x500000, "[heap]"),
@@ -59,11 +60,11 @@ func TestFindRoom(t *testing.T) {
 	maps := []tracee.Mapping{
 		mapping(0x10000, 0x20000, "a"), mapping(0x40000000, 0x40001000, "b"), mapping(0x50000000, 0x50001000, "c"),
 	}
-	got, err := findRoom(maps, 1<<20)
+	got, err := tracee.FindRoom(maps, 1<<20)
 	if err != nil || got < 0x20000 || got+1<<20 > 0x40000000 {
 		t.Errorf("%#x, %v", got, err)
 	}
-	if got, err := findRoom(maps, 1<<30); err == nil {
+	if got, err := tracee.FindRoom(maps, 1<<30); err == nil {
 		t.Errorf("1 GiB at %#x, where there is no such gap", got)
 	}
 }

@@ -168,7 +168,7 @@ func (t *target) mapProfile(ctx context.Context) error {
 	}
 	for most := uint64(profileAreas); ; most /= 2 {
 		p.layout = profileLayout(p.room, most)
-		addr, err := findRoom(maps, p.layout.size+entry.ProfileAreaAlign)
+		addr, err := tracee.FindRoom(maps, p.layout.size+entry.ProfileAreaAlign)
 		none := err != nil
 		if err == nil {
 			p.addr = (addr + entry.ProfileAreaAlign - 1) &^ (entry.ProfileAreaAlign - 1)

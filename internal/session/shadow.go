@@ -74,7 +74,7 @@ func (t *target) mapStacks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	room, err := findRoom(maps, 2*entry.ShadowRegion)
+	room, err := tracee.FindRoom(maps, 2*entry.ShadowRegion)
 	if err != nil {
 		return err
 	}

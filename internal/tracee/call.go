@@ -288,6 +288,49 @@ func (p *Process) Madvise(ctx context.Context, addr, length uint64, advice int) 
 	return nil
 }
 
+// MmapAt maps memory at an address that is free.
+func (p *Process) MmapAt(ctx context.Context, addr, length uint64, prot, flags, fd int) error {
+	got, err := p.Mmap(ctx, addr, length, prot, flags, fd, 0)
+	if err == nil && got != addr {
+		// A kernel that does not know MAP_FIXED_NOREPLACE takes the address as a hint.
+		_ = p.Munmap(ctx, got, length)
+		err = fmt.Errorf("map at %#x: the kernel chose %#x", addr, got)
+	}
+	return err
+}
+
+// Memfd makes a memfd in the process's name, so that it counts as the process's, and
+// returns its descriptor there. A thread has to be stopped; the name has at most 15 bytes.
+func (p *Process) Memfd(ctx context.Context, name string) (int, error) {
+	// A first thread that has ended stays as a zombie while others live.
+	var th *Thread
+	var regs Regs
+	err := error(ErrExited)
+	for _, th = range p.Threads() {
+		if regs, err = th.Regs(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	// The name goes below the stack pointer of a thread whose signals are blocked
+	// meanwhile, beyond any red zone.
+	at := (regs.SP() - 512) &^ 15
+	saved := make([]byte, 16)
+	if _, err := p.mem.ReadAt(saved, int64(at)); err != nil {
+		return 0, fmt.Errorf("read stack: %w", err)
+	}
+	if _, err := p.mem.WriteAt(append([]byte(name), 0), int64(at)); err != nil {
+		return 0, fmt.Errorf("write stack: %w", err)
+	}
+	n, err := th.Syscall(ctx, sys.NrMemfdCreate, at, sys.MemfdCloexec)
+	if _, e := p.mem.WriteAt(saved, int64(at)); e != nil && err == nil {
+		err = e
+	}
+	return int(n), err
+}
+
 // CloseFD closes a descriptor of the stopped process.
 func (p *Process) CloseFD(ctx context.Context, fd int) error {
 	if _, err := p.Syscall(ctx, sys.NrClose, uint64(fd)); err != nil {
