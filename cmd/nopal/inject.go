@@ -20,21 +20,14 @@ import (
 const noOutput = "none"
 
 type injectFlags struct {
-	rules       []string
-	files       []string
-	seed        string
-	output      string
-	filter      filterFlags
-	args        []string
-	results     []string
-	autoArgs    bool
-	graph       bool
-	buffer      sizeFlag
-	pid         pidFlag
-	duration    durationFlag
-	noFollow    bool
-	followForks bool
-	quiet       bool
+	subjectFlags
+	callFlags
+	rules  []string
+	files  []string
+	seed   string
+	output string
+	buffer sizeFlag
+	quiet  bool
 }
 
 func newInject(a *app) *cobra.Command {
@@ -107,27 +100,21 @@ go on in the program until ` + "`nopal detach -p`" + ` takes them away.`,
 }
 
 func (f *injectFlags) check(c *cobra.Command, args []string) error {
-	switch {
-	case len(f.rules)+len(f.files) == 0:
+	if len(f.rules)+len(f.files) == 0 {
 		return usageErrorf(c, "nothing to inject: give a rule with -r, or a file of rules with --rules")
-	case f.pid == 0 && len(args) == 0:
-		return usageErrorf(c, "nothing to inject into: give a command, or a running process with -p PID")
-	case f.pid != 0 && len(args) > 0:
-		return usageErrorf(c, "-p %d and the command %q exclude each other", f.pid, args[0])
-	case f.pid == 0 && f.duration != 0:
-		return usageErrorf(c, "--duration is for -p PID: a command runs until it ends")
-	case f.pid == 0 && f.followForks:
-		return usageErrorf(c, "--follow-forks is for -p PID: the children of a command are followed unless --no-follow is given")
-	case f.pid != 0 && f.noFollow:
-		return usageErrorf(c, "--no-follow is for a command: with -p PID children are followed only with --follow-forks")
+	}
+	if err := f.subjectFlags.check(c, args, "inject into", "runs"); err != nil {
+		return err
+	}
+	switch {
 	case f.output == "":
 		return usageErrorf(c, "-o needs the name of a file, or none")
-	case f.output == noOutput && (f.graph || f.autoArgs || len(f.filter.only)+len(f.filter.not)+len(f.args)+len(f.results) > 0):
+	case f.output == noOutput && (f.graph || f.values() || len(f.filter.only)+len(f.filter.not) > 0):
 		return usageErrorf(c, "-o none records nothing: --graph, -F, -N, -A, -R and -a are about what is recorded")
-	case !f.graph && len(f.filter.only) == 0 && (f.autoArgs || len(f.args)+len(f.results) > 0):
+	case !f.graph && len(f.filter.only) == 0 && f.values():
 		return usageErrorf(c, "-A, -R and -a are about calls that are recorded: choose some with -F, or all with --graph")
 	case !f.graph && len(f.results) > 0:
-		return usageErrorf(c, "-R is about where functions are left: add --graph")
+		return usageErrorf(c, resultsNeedGraph)
 	}
 	return nil
 }
@@ -188,13 +175,7 @@ func (a *app) inject(c *cobra.Command, f *injectFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	// Calls are recorded as nopal record does it, conditions of -F included.
-	calls := recordFlags{filter: f.filter, args: f.args, results: f.results, autoArgs: f.autoArgs, graph: f.graph}
-	set, err := calls.parseArgs(c)
-	if err != nil {
-		return err
-	}
-	filter, err := calls.filter.compile(c)
+	filter, set, err := f.callFlags.compile(c, false)
 	if err != nil {
 		return err
 	}
@@ -215,14 +196,7 @@ func (a *app) inject(c *cobra.Command, f *injectFlags, args []string) error {
 		o.Output, o.Owner = os.DevNull, nil
 	}
 	output := lookAtOutput(o.Output)
-	var result session.Result
-	if f.pid != 0 {
-		o.Follow = f.followForks
-		result, err = recordPID(o, int(f.pid))
-	} else {
-		o.Follow = !f.noFollow
-		result, err = recordCommand(o, args)
-	}
+	result, err := f.run(o, args)
 	seen := result.Events
 	for _, r := range result.Rules {
 		seen += r.Calls

@@ -19,14 +19,12 @@ import (
 )
 
 type liveFlags struct {
-	pid         pidFlag
-	filter      filterFlags
-	interval    durationFlag
-	count       int
-	sort        string
-	limit       int
-	noFollow    bool
-	followForks bool
+	subjectFlags
+	filter   filterFlags
+	interval durationFlag
+	count    int
+	sort     string
+	limit    int
 }
 
 func newLive(a *app) *cobra.Command {
@@ -107,14 +105,7 @@ func (a *app) live(c *cobra.Command, f *liveFlags, args []string) (err error) {
 		}
 	}
 	show.start()
-	var result session.Result
-	if f.pid != 0 {
-		o.Follow = f.followForks
-		result, err = recordPID(o, int(f.pid))
-	} else {
-		o.Follow = !f.noFollow
-		result, err = recordCommand(o, args)
-	}
+	result, err := f.run(o, args)
 	if errors.Is(err, context.Canceled) {
 		err = nil // the user had enough before it had begun
 	}

@@ -213,10 +213,7 @@ It is read from the process's memory, which is not stopped for it.`,
 		Example: "  sudo nopal patch status -p 1234 --format=json",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if pid == 0 {
-				return usageErrorf(c, "which process? give it with -p PID")
-			}
-			st, err := livepatch.StatusOf(int(pid))
+			st, err := patchesOf(c, pid)
 			if err != nil {
 				return err
 			}
@@ -234,6 +231,14 @@ It is read from the process's memory, which is not stopped for it.`,
 	c.Flags().Var(&enumFlag{value: &format, values: patchFormats, name: "format"}, "format", "text or json")
 	completeEnum(c, "format", patchFormats)
 	return c
+}
+
+// patchesOf looks at the patches of the process that -p gives.
+func patchesOf(c *cobra.Command, pid pidFlag) (*livepatch.Status, error) {
+	if pid == 0 {
+		return nil, usageErrorf(c, "which process? give it with -p PID")
+	}
+	return livepatch.StatusOf(int(pid))
 }
 
 func (a *app) printPatches(st *livepatch.Status, pid int) error {
@@ -270,10 +275,7 @@ func newPatchList(a *app) *cobra.Command {
 		Example: "  sudo nopal patch list -p 1234",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if pid == 0 {
-				return usageErrorf(c, "which process? give it with -p PID")
-			}
-			st, err := livepatch.StatusOf(int(pid))
+			st, err := patchesOf(c, pid)
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"nopal/internal/args"
 	"nopal/internal/ftrace"
 	"nopal/internal/session"
 )
@@ -18,28 +17,21 @@ import (
 const defaultOutput = "nopal.data"
 
 type recordFlags struct {
-	output      string
-	filter      filterFlags
-	graph       bool
-	profile     bool
-	depth       countFlag
-	maxDepth    countFlag
-	threshold   thresholdFlag
-	prepareAll  bool
-	args        []string
-	results     []string
-	autoArgs    bool
-	triggers    []string
-	trace       string
-	regs        bool
-	stack       bool
-	overwrite   bool
-	buffer      sizeFlag
-	pid         pidFlag
-	duration    durationFlag
-	noFollow    bool
-	followForks bool
-	quiet       bool
+	subjectFlags
+	callFlags
+	output     string
+	profile    bool
+	depth      countFlag
+	maxDepth   countFlag
+	threshold  thresholdFlag
+	prepareAll bool
+	triggers   []string
+	trace      string
+	regs       bool
+	stack      bool
+	overwrite  bool
+	buffer     sizeFlag
+	quiet      bool
 }
 
 func newRecord(a *app) *cobra.Command {
@@ -137,17 +129,10 @@ filter that leaves out the busiest functions, helps.`,
 }
 
 func (f *recordFlags) check(c *cobra.Command, args []string) error {
+	if err := f.subjectFlags.check(c, args, "record", "is recorded"); err != nil {
+		return err
+	}
 	switch {
-	case f.pid == 0 && len(args) == 0:
-		return usageErrorf(c, "nothing to record: give a command, or a running process with -p PID")
-	case f.pid != 0 && len(args) > 0:
-		return usageErrorf(c, "-p %d and the command %q exclude each other", f.pid, args[0])
-	case f.pid == 0 && f.duration != 0:
-		return usageErrorf(c, "--duration is for -p PID: a command is recorded until it ends")
-	case f.pid == 0 && f.followForks:
-		return usageErrorf(c, "--follow-forks is for -p PID: the children of a command are followed unless --no-follow is given")
-	case f.pid != 0 && f.noFollow:
-		return usageErrorf(c, "--no-follow is for a command: with -p PID children are followed only with --follow-forks")
 	case f.profile && (f.graph || f.regs || f.stack || f.overwrite):
 		return usageErrorf(c, "--profile records no events: --graph, --regs, --stack and --overwrite are about events")
 	case f.profile && (len(f.triggers) > 0 || f.trace != "on"):
@@ -156,10 +141,10 @@ func (f *recordFlags) check(c *cobra.Command, args []string) error {
 		return usageErrorf(c, "-D, --max-depth and -t choose among calls by what is around them and how long they take: add --graph")
 	case f.inTarget() && (f.regs || f.stack):
 		return usageErrorf(c, "--regs and --stack do not go with -F, -N, -D, --max-depth or -t in a graph: whether a call is recorded is known too late")
-	case f.profile && (len(f.args)+len(f.results) > 0 || f.autoArgs):
+	case f.profile && f.values():
 		return usageErrorf(c, "--profile records no events: -A, -R and -a are about events")
 	case !f.graph && len(f.results) > 0:
-		return usageErrorf(c, "-R is about where functions are left: add --graph")
+		return usageErrorf(c, resultsNeedGraph)
 	case f.output == "":
 		return usageErrorf(c, "-o needs the name of a file")
 	}
@@ -180,43 +165,6 @@ func (f *recordFlags) parseTriggers(c *cobra.Command) ([]*ftrace.Trigger, error)
 	return list, nil
 }
 
-// parseArgs reads what is wanted of functions besides that they are called: -A, -R, -a, and
-// the conditions behind the patterns of -F, which it takes from there.
-func (f *recordFlags) parseArgs(c *cobra.Command) (*args.Set, error) {
-	wrong := func(err error) (*args.Set, error) { return nil, &usageError{c.CommandPath(), err} }
-	set, err := args.Parse(f.args, f.results, f.autoArgs)
-	if err != nil {
-		return wrong(err)
-	}
-	for i, text := range f.filter.only {
-		if strings.HasPrefix(text, "!") {
-			continue
-		}
-		var condition *args.Condition
-		glob, rest, found := args.Split(text)
-		if found {
-			condition, err = args.ParseCondition(rest)
-		}
-		switch {
-		case err != nil:
-		case found && f.profile:
-			err = fmt.Errorf("-F %s: --profile has no conditions", text)
-		case found && condition.UsesResult() && !f.graph:
-			err = fmt.Errorf("-F %s: what a function returns is known where it is left: add --graph", text)
-		default:
-			err = set.Where(glob, condition)
-		}
-		if err != nil {
-			return wrong(err)
-		}
-		f.filter.only[i] = glob
-	}
-	if set.Empty() {
-		return nil, nil
-	}
-	return set, nil
-}
-
 // inTarget reports whether the target decides which calls are recorded.
 func (f *recordFlags) inTarget() bool {
 	return f.graph && (len(f.filter.only)+len(f.filter.not) > 0 || f.depth != 0 || f.maxDepth != 0 || f.threshold != 0)
@@ -226,11 +174,7 @@ func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 	if err := f.check(c, args); err != nil {
 		return err
 	}
-	set, err := f.parseArgs(c)
-	if err != nil {
-		return err
-	}
-	filter, err := f.filter.compile(c)
+	filter, set, err := f.callFlags.compile(c, f.profile)
 	if err != nil {
 		return err
 	}
@@ -261,14 +205,7 @@ func (a *app) record(c *cobra.Command, f *recordFlags, args []string) error {
 		Version:     versionNumber(),
 		Owner:       callerOfSudo(),
 	}
-	var result session.Result
-	if f.pid != 0 {
-		o.Follow = f.followForks
-		result, err = recordPID(o, int(f.pid))
-	} else {
-		o.Follow = !f.noFollow
-		result, err = recordCommand(o, args)
-	}
+	result, err := f.run(o, args)
 	if err != nil && result.Events+result.Calls == 0 {
 		output.restore()
 	} else if !f.quiet {
