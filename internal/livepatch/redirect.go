@@ -52,48 +52,56 @@ func (p *process) expected(of *patchState, f *funcState) (uint32, error) {
 	return f.Word, nil
 }
 
+// branching is the instruction by which a function leads to its stub or not.
+type branching struct {
+	at            uint64
+	old, redirect uint32 // without a redirect, and with it
+	found         uint32 // as it is
+}
+
+func (p *process) branchingOf(of *patchState, f *funcState) (w branching, err error) {
+	w.at = f.redirect()
+	if w.old, err = p.expected(of, f); err != nil {
+		return w, err
+	}
+	if w.redirect, err = arm64.EncodeB(w.at, f.Stub); err != nil {
+		return w, err
+	}
+	w.found, err = p.text().Load(w.at)
+	return w, err
+}
+
+// standFor stops all threads if an instruction cannot be exchanged for a branch, or a
+// branch for it, while others run it.
+func (p *process) standFor(ctx context.Context, insn uint32) error {
+	if k := arm64.Classify(insn); k != arm64.KindNop && k != arm64.KindB {
+		return p.stand(ctx)
+	}
+	return nil
+}
+
 // lead makes a function lead to its stub. It stops nobody where the redirect is in a slot
 // or another patch's, whose branch is exchanged; else all threads stand until goOn.
 func (p *process) lead(ctx context.Context, f *funcState, of *patchState) error {
-	at := f.redirect()
-	old, err := p.expected(of, f)
+	w, err := p.branchingOf(of, f)
 	if err != nil {
 		return err
 	}
-	insn, err := arm64.EncodeB(at, f.Stub)
-	if err != nil {
-		return err
-	}
-	found, err := p.text().Load(at)
-	if err != nil {
-		return err
-	}
-	if found == insn {
-		p.text().written[at] = insn // by a nopal that was killed, maybe just now
+	if w.found == w.redirect {
+		p.text().written[w.at] = w.redirect // by a nopal that was killed, maybe just now
 		return nil
 	}
-	if k := arm64.Classify(old); k != arm64.KindNop && k != arm64.KindB {
-		if err := p.stand(ctx); err != nil {
-			return err
-		}
+	if err := p.standFor(ctx, w.old); err != nil {
+		return err
 	}
-	return arm64.Replace(p.text(), "redirect "+f.Name, f.Site, at, old, insn)
+	return arm64.Replace(p.text(), "redirect "+f.Name, f.Site, w.at, w.old, w.redirect)
 }
 
 // unlead takes the redirects of a patch away. Done again it changes nothing.
 func (p *process) unlead(ctx context.Context, of *patchState) error {
 	for i := range of.Funcs {
 		f := &of.Funcs[i]
-		at := f.redirect()
-		old, err := p.expected(of, f)
-		if err != nil {
-			return err
-		}
-		insn, err := arm64.EncodeB(at, f.Stub)
-		if err != nil {
-			return err
-		}
-		found, err := p.text().Load(at)
+		w, err := p.branchingOf(of, f)
 		if err != nil {
 			return err
 		}
@@ -102,16 +110,13 @@ func (p *process) unlead(ctx context.Context, of *patchState) error {
 				return err
 			}
 		}
-		if found != insn { // not led there yet, or somebody else's now, a debugger's maybe
+		if w.found != w.redirect { // not led there yet, or somebody else's now, a debugger's maybe
 			continue
 		}
-		if k := arm64.Classify(old); k != arm64.KindNop && k != arm64.KindB {
-			if err := p.stand(ctx); err != nil {
-				return err
-			}
+		if err := p.standFor(ctx, w.old); err != nil {
+			return err
 		}
-		err = arm64.Replace(p.text(), "take redirect from "+f.Name, f.Site, at, insn, old)
-		if err != nil {
+		if err := arm64.Replace(p.text(), "take redirect from "+f.Name, f.Site, w.at, w.redirect, w.old); err != nil {
 			return err
 		}
 	}
