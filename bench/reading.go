@@ -139,8 +139,8 @@ func replay(format analyze.Format) func(io.Reader) (uint64, error) {
 	}
 }
 
-// writeLarge writes a recording as a drainer would: chunks of the threads in turn, a round now and then.
-func writeLarge(name string, events int) error {
+// writeRecording writes a file.
+func writeRecording(name string, write func(w *trace.Writer) error) error {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
@@ -151,17 +151,38 @@ func writeLarge(name string, events int) error {
 	if err != nil {
 		return err
 	}
+	if err := write(w); err != nil {
+		return err
+	}
+	return errors.Join(w.Close(0, "end"), buffered.Flush(), f.Close())
+}
+
+// introduceProgram begins a recording of a program of one object.
+func introduceProgram(w *trace.Writer, functions uint64, ranges ...trace.Range) error {
 	var funcs []trace.Func
-	for i := range uint64(functions) {
+	for i := range functions {
 		funcs = append(funcs, trace.Func{VA: textAddr + i*functionSize, Size: functionSize, Name: fmt.Sprintf("function_%d", i)})
 	}
-	err = errors.Join(
+	err := errors.Join(
 		w.WriteMeta(trace.Meta{Version: "bench", Machine: "aarch64"}),
 		w.WriteClock(trace.Clock{Source: "cntvct", Frequency: 62_500_000}),
 		w.WriteProcess(trace.Process{Proc: 1, PID: 1000}),
 		w.WriteImage(trace.Image{ID: 1, Path: "/bin/bench"}, funcs),
-		w.WriteRange(trace.Range{Proc: 1, Image: 1, Index: firstIndex, Count: functions * functionSize / 4, Addr: textAddr, VA: textAddr}),
 	)
+	for _, r := range ranges {
+		err = errors.Join(err, w.WriteRange(r))
+	}
+	return err
+}
+
+// writeLarge writes a recording as a drainer would: chunks of the threads in turn, a round now and then.
+func writeLarge(name string, events int) error {
+	return writeRecording(name, func(w *trace.Writer) error { return largeEvents(w, events) })
+}
+
+// largeEvents writes what is in it.
+func largeEvents(w *trace.Writer, events int) error {
+	err := introduceProgram(w, functions, trace.Range{Proc: 1, Image: 1, Index: firstIndex, Count: functions * functionSize / 4, Addr: textAddr, VA: textAddr})
 	if err != nil {
 		return err
 	}
@@ -197,5 +218,5 @@ func writeLarge(name string, events int) error {
 			return err
 		}
 	}
-	return errors.Join(w.Close(0, "end"), buffered.Flush(), f.Close())
+	return nil
 }

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
 
 	"nopal/trace"
 )
@@ -170,32 +166,16 @@ func (w *walker) turn(out *trace.Writer, thread uint32, until uint64) (events in
 // writeGraph writes a recording with entries and exits as a drainer would. The threads take turns, or all run
 // at the same time.
 func writeGraph(name string, events int, parallel bool) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	w, err := trace.NewWriter(buffered)
-	if err != nil {
-		return err
-	}
-	var funcs []trace.Func
-	for i := range uint64(graphFunctions) {
-		funcs = append(funcs, trace.Func{VA: textAddr + i*functionSize, Size: functionSize, Name: fmt.Sprintf("function_%d", i)})
-	}
+	return writeRecording(name, func(w *trace.Writer) error { return graphEvents(w, events, parallel) })
+}
+
+// graphEvents writes what is in it.
+func graphEvents(w *trace.Writer, events int, parallel bool) error {
 	const positions = graphFunctions * functionSize / 4
 	entries := trace.Range{Proc: 1, Image: 1, Index: firstIndex, Count: positions, Addr: textAddr, VA: textAddr}
 	exits := entries
 	exits.Index, exits.Kind = firstIndex+positions, trace.RangeExits
-	err = errors.Join(
-		w.WriteMeta(trace.Meta{Version: "bench", Machine: "aarch64"}),
-		w.WriteClock(trace.Clock{Source: "cntvct", Frequency: 62_500_000}),
-		w.WriteProcess(trace.Process{Proc: 1, PID: 1000}),
-		w.WriteImage(trace.Image{ID: 1, Path: "/bin/bench"}, funcs),
-		w.WriteRange(entries), w.WriteRange(exits),
-	)
-	if err != nil {
+	if err := introduceProgram(w, graphFunctions, entries, exits); err != nil {
 		return err
 	}
 	code := program()
@@ -228,5 +208,5 @@ func writeGraph(name string, events int, parallel bool) error {
 			}
 		}
 	}
-	return errors.Join(w.Close(0, "end"), buffered.Flush(), f.Close())
+	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,24 +14,16 @@ import (
 // repeat writes a recording again and again into one file, one after the other in time, until there are so
 // many events. A chunk is encoded by itself, so what repeats itself makes the file no smaller.
 func repeat(from, to string, events uint64) error {
-	f, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	buffered := bufio.NewWriterSize(f, 1<<20)
-	w, err := trace.NewWriter(buffered)
-	if err != nil {
-		return err
-	}
-	for shift := uint64(0); w.Stats().Events < events; {
-		more, err := repeatOnce(w, from, shift)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", from, err)
+	return writeRecording(to, func(w *trace.Writer) error {
+		for shift := uint64(0); w.Stats().Events < events; {
+			more, err := repeatOnce(w, from, shift)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", from, err)
+			}
+			shift += more
 		}
-		shift += more
-	}
-	return errors.Join(w.Close(0, "end"), buffered.Flush(), f.Close())
+		return nil
+	})
 }
 
 // repeatOnce adds a recording with all times shifted, by a multiple of what the time in an event can hold. It
