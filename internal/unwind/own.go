@@ -80,9 +80,7 @@ func (u *Unwinder) waysOut(s *state) []state {
 			seen[at] = true
 			branch, goes := u.walk(&w)
 			if branch != 0 {
-				other := walker{state: w.state, stored: maps.Clone(w.stored)}
-				other.pc = branch
-				todo = append(todo, other)
+				todo = append(todo, w.from(branch))
 			}
 			if !goes {
 				break
@@ -90,6 +88,13 @@ func (u *Unwinder) waysOut(s *state) []state {
 		}
 	}
 	return out
+}
+
+// from is a walker that goes on elsewhere with the same state.
+func (w *walker) from(pc uint64) walker {
+	other := walker{state: w.state, stored: maps.Clone(w.stored)}
+	other.pc = pc
+	return other
 }
 
 // walk executes one instruction. branch is where a conditional branch may lead

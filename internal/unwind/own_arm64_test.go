@@ -3,7 +3,6 @@ package unwind
 import (
 	"encoding/binary"
 	"errors"
-	"maps"
 	"testing"
 
 	"nopal/internal/entry"
@@ -91,9 +90,7 @@ func TestOwnCodeIsLeft(t *testing.T) {
 				clear(u.pages)
 				branch, goes := u.walk(&w)
 				if branch != 0 {
-					other := walker{state: w.state, stored: maps.Clone(w.stored)}
-					other.pc = branch
-					todo = append(todo, other)
+					todo = append(todo, w.from(branch))
 				}
 				if !goes {
 					break
