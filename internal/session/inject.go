@@ -52,6 +52,8 @@ type injection struct {
 	errno      int64  // from the thread pointer
 	noErrno    error  // why that is not known
 	told       bool   // the PROBE blocks are in the recording
+
+	callers [][]inject.Range // by rule, as of the last plan; nil: not looked for yet
 }
 
 // ruleCode is the code of a function with rules.
@@ -115,7 +117,10 @@ func (t *target) planInject(o *object) {
 		t.inject = &injection{}
 		t.findErrno()
 	}
-	callers := t.callers()
+	if t.inject.callers == nil {
+		t.inject.callers = t.callers()
+	}
+	callers := t.inject.callers
 	for i := range o.traced.Records {
 		r := &o.traced.Records[i]
 		if r.Reason != "" {

@@ -118,6 +118,9 @@ func (t *target) plan() ([]*object, error) {
 	if len(maps) == 0 {
 		return nil, fmt.Errorf("process %d: %w", t.pid, tracee.ErrExited)
 	}
+	if t.inject != nil {
+		t.inject.callers = nil // what was mapped since may call, too
+	}
 	here := map[key]bool{}
 	var fresh []*object
 	for _, o := range t.rec.cache.scan(t.pid, maps) {
