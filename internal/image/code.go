@@ -72,9 +72,8 @@ func (c *code) nops(va uint64, limit int) int {
 
 // landing reports whether a landing pad for calls (bti c, bti jc) is at va.
 func (c *code) landing(va uint64) bool {
-	const btiC, btiJC = 0xd503245f, 0xd50324df
 	insn := c.insn(va)
-	return insn == btiC || insn == btiJC
+	return insn == arm64.BtiC || insn == arm64.BtiJC
 }
 
 // read decodes up to len(into) instructions from va on, and not beyond end.

@@ -5,6 +5,8 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"slices"
+
+	"nopal/internal/arch/arm64"
 )
 
 // same reports whether a function is as the target has it: whether linking it to
@@ -29,13 +31,13 @@ type comparison struct {
 	pages map[reloc]uint64  // what ADRPs of the old one refer to
 }
 
-const nop = 0xd503201f
+const nop = arm64.Nop
 
 // entryNops counts the NOPs that functions begin with to be patched, and the
 // bytes of the landing pad before them.
 func entryNops(code []byte) (pad, nops uint64) {
 	le := binary.LittleEndian
-	if len(code) >= 4 && le.Uint32(code) == 0xd503245f { // bti c
+	if len(code) >= 4 && le.Uint32(code) == arm64.BtiC {
 		pad = 4
 	}
 	for nops < 8 && pad+nops+4 <= uint64(len(code)) && le.Uint32(code[pad+nops:]) == nop {

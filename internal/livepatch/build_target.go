@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"nopal/internal/arch/arm64"
 	"nopal/internal/image"
 )
 
@@ -188,7 +189,6 @@ func stem(name string) string {
 // findStubs finds the PLT by what its stubs do, since linkers lay it out in
 // different ways: adrp x16, slot; ldr x17, [x16, slot].
 func (o *original) findStubs(f *elf.File) {
-	const btiC = 0xd503245f
 	le := binary.LittleEndian
 	for _, s := range f.Sections {
 		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Type != elf.SHT_PROGBITS || !strings.Contains(s.Name, "plt") {
@@ -205,7 +205,7 @@ func (o *original) findStubs(f *elf.File) {
 			}
 			pc := s.Addr + uint64(at)
 			slot := pc&^0xfff + referred(data[at:], howtos[elf.R_AARCH64_ADR_PREL_PG_HI21])<<12 + uint64(ldr>>10&0xfff)<<3
-			if at >= 4 && le.Uint32(data[at-4:]) == btiC {
+			if at >= 4 && le.Uint32(data[at-4:]) == arm64.BtiC {
 				pc -= 4
 			}
 			o.stubs[pc] = slot
@@ -365,11 +365,7 @@ func (o *original) padded(va uint64) bool {
 	if err != nil {
 		return false
 	}
-	switch binary.LittleEndian.Uint32(p) {
-	case 0xd503245f, 0xd50324df, 0xd503233f, 0xd503237f: // bti c, bti jc, paciasp, pacibsp
-		return true
-	}
-	return false
+	return arm64.IsCallPad(binary.LittleEndian.Uint32(p))
 }
 
 // threadOffset gives how far a thread-local variable is from the thread pointer:

@@ -17,6 +17,10 @@ func (r *recorder) shadowed() bool {
 	return r.o.Graph && (r.o.Filter != nil || r.o.Depth > 0 || r.o.MaxDepth > 0 || r.o.Threshold > 0)
 }
 
+// filters reports whether the target decides so: it has its stacks, or else ctl has asked
+// for it, and was told why not.
+func (t *target) filters() bool { return t.rec.shadowed() && t.shadow != 0 }
+
 // ops is what is registered in each target.
 func (r *recorder) ops() []*ftrace.Ops {
 	return append(append(r.filterOps(), r.triggerOps()...), r.injectOps()...)
@@ -109,7 +113,7 @@ func (t *target) setTrampolines(o *object) {
 			p = b.ProfileUnknown
 		}
 		tr.Caller, tr.Count, exits = at(p.Caller), at(p.Count), p.Exit
-	case t.rec.shadowed() && t.shadow != 0: // else ctl has asked for it, and was told why not
+	case t.filters():
 		s := b.Shadow
 		if !known {
 			s = b.ShadowUnknown
@@ -153,6 +157,15 @@ func (t *target) writeStubs(o *object) error {
 	})
 	flush()
 	return err
+}
+
+// writeWords writes instructions that nobody runs yet.
+func (t *target) writeWords(addr uint64, words []uint32) error {
+	code := make([]byte, 4*len(words))
+	for i, w := range words {
+		binary.LittleEndian.PutUint32(code[4*i:], w)
+	}
+	return t.writeIsland(addr, code)
 }
 
 // writeIsland writes code that nobody runs yet.

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -57,14 +56,6 @@ func ifInt(a *arm64.Assembler, r arm64.Reg, v int64) {
 // 100 us: others may have seen that system calls are allowed just before.
 const guardWait = 12
 
-// Landing pads, which have to stay what they are: BTI c, and PACIASP and PACIBSP, which
-// are ones too (Arm ARM C6.2, BTI).
-const (
-	btiC    = 0xd503245f
-	paciasp = 0xd503233f
-	pacibsp = 0xd503237f
-)
-
 // mapGuards finds the functions and maps an island with code for each. Where there are
 // none no system calls are made. The target is stopped.
 func (t *target) mapGuards(mmap remoteMap) error {
@@ -112,8 +103,9 @@ func (t *target) mapGuard(at uint64, look func(*arm64.Assembler, arm64.Label), m
 	}
 	text := ftrace.LiveText{Memory: t.mem}
 	old, err := text.Load(at)
-	// Behind landing pads, and the NOPs of a function that may be traced.
-	for err == nil && (old == btiC || old == paciasp || old == pacibsp || old == arm64.Nop) {
+	// Behind landing pads, which have to stay what they are, and the NOPs of a function that
+	// may be traced.
+	for err == nil && (arm64.IsCallPad(old) || old == arm64.Nop) {
 		at += arm64.InsnSize
 		old, err = text.Load(at)
 	}
@@ -166,11 +158,7 @@ func (t *target) mapGuard(at uint64, look func(*arm64.Assembler, arm64.Label), m
 	if err := mmap(island, t.page, protReadExec, mapIsland, -1); err != nil {
 		return err
 	}
-	code := make([]byte, 4*len(words))
-	for i, w := range words {
-		binary.LittleEndian.PutUint32(code[4*i:], w)
-	}
-	if err := t.writeIsland(island, code); err != nil {
+	if err := t.writeWords(island, words); err != nil {
 		return err
 	}
 	t.guards = append(t.guards, guard{at, old, branch})

@@ -370,11 +370,7 @@ func (t *target) writeInject(o *object) error {
 			t.rec.warn("%s in %s: nothing is injected: %v", o.traced.Name(&o.traced.Records[c.record]), o.path, err)
 			continue
 		}
-		code := make([]byte, 4*len(words))
-		for i, w := range words {
-			binary.LittleEndian.PutUint32(code[4*i:], w)
-		}
-		if err := t.writeIsland(o.island+t.ownOffset(o)+uint64(c.at), code); err != nil {
+		if err := t.writeWords(o.island+t.ownOffset(o)+uint64(c.at), words); err != nil {
 			return err
 		}
 		c.words = words
@@ -406,13 +402,8 @@ func (t *target) linkInject(o *object) error {
 		if err != nil {
 			return err
 		}
-		for i, w := range words {
-			if w == c.words[i] {
-				continue
-			}
-			if err := text.Store(o.island+t.ownOffset(o)+uint64(c.at)+4*uint64(i), w); err != nil {
-				return err
-			}
+		if err := exchange(text, o.island+t.ownOffset(o)+uint64(c.at), c.words, words); err != nil {
+			return fmt.Errorf("link rules of %s: %w", o.traced.Name(&o.traced.Records[c.record]), err)
 		}
 		c.words = words
 	}

@@ -2,7 +2,6 @@ package session
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -162,9 +161,8 @@ func (c *ownCode) program(part int) *probe.Program {
 		p = c.wanted.Exit
 		kind = exitNumbers
 	}
-	conditional := c.wanted.Exit != nil && c.wanted.Exit.Cond != nil
 	switch {
-	case p == nil && part == entryAttached && conditional:
+	case p == nil && part == entryAttached && c.undecided():
 		p = &probe.Program{} // goes to what makes its exit tell
 	case p == nil:
 		return nil
@@ -178,9 +176,7 @@ func (c *ownCode) program(part int) *probe.Program {
 }
 
 // attachedMode reports whether something else decides which calls are recorded.
-func (t *target) attachedMode() bool {
-	return t.rec.shadowed() && t.shadow != 0 || t.rec.o.Regs || t.rec.o.Stack
-}
+func (t *target) attachedMode() bool { return t.filters() || t.rec.o.Regs || t.rec.o.Stack }
 
 // setOwn says which of their own code the functions of o run.
 func (t *target) setOwn(o *object) {
@@ -197,7 +193,7 @@ func (t *target) setOwn(o *object) {
 		own := ftrace.Own{Entry: at(entryFused), ExitRet: at(exitFused)}
 		if t.attachedMode() {
 			own = ftrace.Own{Entry: at(entryAttached), ExitRet: at(exitAttached)}
-			if c.undecided() && t.rec.shadowed() {
+			if c.undecided() && t.filters() {
 				// What a tail call returns is not seen.
 				drop := t.shadowCode().Drop
 				own.ExitGen, own.ExitPushed = o.island+drop.Gen, o.island+drop.Pushed
@@ -221,7 +217,7 @@ func (t *target) shadowCode() entry.Shadow {
 func (t *target) goesOn(o *object, c *ownCode, part int) probe.Target {
 	target := probe.Target{At: o.island + t.ownOffset(o) + uint64(c.parts[part].at), Shared: t.sharedProbe(o)}
 	r := &o.traced.Records[c.record]
-	shadowed := t.rec.shadowed() && t.shadow != 0
+	filters := t.filters()
 	switch part {
 	case entryFused:
 		if len(c.wanted.Entry.Fields) == 0 {
@@ -229,7 +225,7 @@ func (t *target) goesOn(o *object, c *ownCode, part int) probe.Target {
 		}
 	case entryAttached:
 		target.Next = cmp.Or(t.table.Common(o.traced, r, ftrace.FlagTrigger|ftrace.FlagIPModify), o.traced.Caller)
-		if shadowed {
+		if filters {
 			if c.wanted.Entry != nil && c.wanted.Entry.Cond != nil {
 				target.Else = o.traced.Caller
 			}
@@ -239,7 +235,7 @@ func (t *target) goesOn(o *object, c *ownCode, part int) probe.Target {
 		}
 	case exitAttached:
 		target.Next = cmp.Or(o.traced.ExitRet, o.island+t.blob.Exit.Ret)
-		if shadowed && c.wanted.Exit.Cond != nil {
+		if filters && c.wanted.Exit.Cond != nil {
 			target.Else = o.island + t.shadowCode().Drop.Ret
 		}
 	}
@@ -264,8 +260,8 @@ func (t *target) sharedProbe(o *object) probe.Shared {
 	}
 }
 
-// writeOwn puts the own code of functions of o that are to be prepared into its island,
-// and what its records hold into the recording. Nothing leads there yet.
+// writeOwn puts the own code of functions of o that are to be prepared into its island.
+// Nothing leads there yet.
 func (t *target) writeOwn(o *object) error {
 	if o.island == 0 {
 		return nil
@@ -288,16 +284,13 @@ func (t *target) writeOwn(o *object) error {
 				break
 			}
 			c.parts[part].words, c.parts[part].next, c.parts[part].other = words, target.Next, target.Else
-			code := make([]byte, 4*len(words))
-			for i, w := range words {
-				binary.LittleEndian.PutUint32(code[4*i:], w)
-			}
-			if err := t.writeIsland(o.island+t.ownOffset(o)+uint64(c.parts[part].at), code); err != nil {
+			if err := t.writeWords(target.At, words); err != nil {
 				return err
 			}
 		}
-		c.written = ok
-		t.know(o, c)
+		if c.written = ok; ok {
+			t.know(o, c)
+		}
 	}
 	t.setOwn(o)
 	if t.reads {
@@ -335,18 +328,27 @@ func (t *target) linkPart(text *ftrace.LiveBatch, o *object, c *ownCode, part in
 	if err != nil {
 		return err
 	}
-	if len(words) != len(p.words) {
-		return fmt.Errorf("link code of %s: it has another length", o.traced.Name(&o.traced.Records[c.record]))
+	if err := exchange(text, target.At, p.words, words); err != nil {
+		return fmt.Errorf("link code of %s: %w", o.traced.Name(&o.traced.Records[c.record]), err)
+	}
+	p.words, p.next, p.other = words, target.Next, target.Else
+	return nil
+}
+
+// exchange makes code that others may be running what it is to be; where it differs
+// instructions have to be ones that may be exchanged.
+func exchange(text *ftrace.LiveBatch, at uint64, old, words []uint32) error {
+	if len(words) != len(old) {
+		return errors.New("it has another length")
 	}
 	for i, w := range words {
-		if w == p.words[i] {
+		if w == old[i] {
 			continue
 		}
-		if err := text.Store(target.At+4*uint64(i), w); err != nil {
+		if err := text.Store(at+4*uint64(i), w); err != nil {
 			return err
 		}
 	}
-	p.words, p.next, p.other = words, target.Next, target.Else
 	return nil
 }
 

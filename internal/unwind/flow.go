@@ -200,9 +200,9 @@ func isPrologue(insn uint32) bool {
 	const (
 		pushFrame, pushFrameMask = 0xa9807bfd, 0xffc07fff // stp x29, x30, [sp, #-N]!
 		pushLR, pushLRMask       = 0xf8000ffe, 0xffe00fff // str x30, [sp, #-N]!
-		paciasp, pacibsp, btiC   = 0xd503233f, 0xd503237f, 0xd503245f
+		paciasp, pacibsp         = 0xd503233f, 0xd503237f
 	)
-	return insn&pushFrameMask == pushFrame || insn&pushLRMask == pushLR || insn == paciasp || insn == pacibsp || insn == btiC
+	return insn&pushFrameMask == pushFrame || insn&pushLRMask == pushLR || insn == paciasp || insn == pacibsp || insn == arm64.BtiC
 }
 
 // returns reports whether a call may return: what is behind one that does not may be a

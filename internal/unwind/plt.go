@@ -1,6 +1,10 @@
 package unwind
 
-import "sort"
+import (
+	"sort"
+
+	"nopal/internal/arch/arm64"
+)
 
 // Linkers write code of their own, which has no call frame information: the
 // procedure linkage table, and veneers for branches that reach too far. It uses x16
@@ -12,7 +16,6 @@ const (
 	exactly = 0xffffffff
 	adrp    = 0x9f00001f // ADRP and its register
 	imm12   = 0xffc003ff // all but the immediate of ADD and LDR
-	btiC    = 0xd503245f
 )
 
 var veneers = []shape{
@@ -57,11 +60,11 @@ func (u *Unwinder) inVeneer(pc uint64) bool {
 	if !ok {
 		// The landing pad, or the first instruction of the table's head.
 		first, ok := u.insn(pc)
-		if !ok || first != btiC && first != plt0 {
+		if !ok || first != arm64.BtiC && first != plt0 {
 			return false
 		}
 		start, ok = u.veneerAt(pc + insnSize)
-		if !ok && first == btiC {
+		if !ok && first == arm64.BtiC {
 			return u.inVeneer(pc + insnSize)
 		}
 		return ok && start == pc+insnSize

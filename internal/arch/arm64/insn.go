@@ -26,6 +26,23 @@ const (
 	MovX9X30 uint32 = 0xaa1e03e9
 )
 
+// Landing pads that calls may lead to (Arm ARM C6.2, BTI). PACIASP and PACIBSP are ones, too.
+const (
+	BtiC  uint32 = 0xd503245f
+	BtiJC uint32 = 0xd50324df
+)
+
+// IsCallPad reports whether an instruction is a landing pad that calls may lead to.
+func IsCallPad(insn uint32) bool {
+	switch Classify(insn) {
+	case KindBTI:
+		return insn == BtiC || insn == BtiJC
+	case KindPACIASP, KindPACIBSP:
+		return true
+	}
+	return false
+}
+
 // SiteBranchOffset is where slot 2 stands relative to slot 1: one instruction,
 // the kernel's REC_IP_BRANCH_OFFSET (arch/arm64/include/asm/ftrace.h).
 const SiteBranchOffset = InsnSize

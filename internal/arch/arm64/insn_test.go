@@ -169,3 +169,20 @@ func findTool(t *testing.T, name string) string {
 	}
 	return path
 }
+
+func TestIsCallPad(t *testing.T) {
+	for insn, want := range map[uint32]bool{
+		0xd503245f: true,  // bti c
+		0xd50324df: true,  // bti jc
+		0xd503249f: false, // bti j
+		0xd503241f: false, // bti
+		0xd503233f: true,  // paciasp
+		0xd503237f: true,  // pacibsp
+		0xd50323bf: false, // autiasp
+		Nop:        false,
+	} {
+		if got := IsCallPad(insn); got != want {
+			t.Errorf("%08x: %v", insn, got)
+		}
+	}
+}
