@@ -140,15 +140,23 @@ func TestProbesFaults(t *testing.T) {
 	}
 }
 
-// Memory that another thread unmaps at the same time is read or is not there.
+// Memory that another thread unmaps and writes at the same time is read as far as it is written, or is not there: a
+// compiler writes a text of six bytes in two stores, so half a text is what the memory held.
 func TestProbesRace(t *testing.T) {
 	got := valued(t, []string{"-A", "blind@arg1/s"}, []string{"blind"}, fixture(t, "probes"), "race")
+	possible := []string{`blind(arg1:{"fault":"0x500000000000"})`}
+	for i := range len("there") + 1 {
+		possible = append(possible, fmt.Sprintf("blind(arg1:%q)", "there"[:i]))
+	}
 	kinds := map[string]int{}
 	for _, g := range got {
 		kinds[g]++
+		if !slices.Contains(possible, g) {
+			t.Errorf("a call with %s, want one of %v", g, possible)
+		}
 	}
-	if len(got) != 3000 || kinds[`blind(arg1:"there")`]+kinds[`blind(arg1:{"fault":"0x500000000000"})`]+kinds[`blind(arg1:"")`] != len(got) {
-		t.Errorf("%d calls: %v", len(got), kinds)
+	if len(got) != 3000 || kinds[possible[0]] == 0 {
+		t.Errorf("%d calls, want 3000, some of them without the memory: %v", len(got), kinds)
 	}
 }
 
