@@ -115,3 +115,6 @@ func Counter() uint64
 
 // CounterFrequency is its frequency in Hz as the firmware states it.
 func CounterFrequency() uint64
+
+// CheckProcessor says what recording needs and this processor does not have: nothing.
+func CheckProcessor() error { return nil }

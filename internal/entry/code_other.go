@@ -1,12 +1,18 @@
-//go:build !arm64
+//go:build !arm64 && !amd64
 
 package entry
+
+// RegsWords is pt_regs in words: there is none.
+const RegsWords = 0
 
 // Load returns ErrNotSupported.
 func Load() (Blob, error) { return Blob{}, ErrNotSupported }
 
 // LoadPatch returns ErrNotSupported.
 func LoadPatch() (PatchBlob, error) { return PatchBlob{}, ErrNotSupported }
+
+// CheckProcessor returns ErrNotSupported.
+func CheckProcessor() error { return ErrNotSupported }
 
 // Counter returns 0.
 func Counter() uint64 { return 0 }

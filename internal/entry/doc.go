@@ -1,7 +1,7 @@
 // Package entry is the code that runs inside the target and the memory layout
 // it shares with nopal.
 //
-// The code is Go assembly (entry_arm64.s for functions' entries, exit_arm64.s for
+// The code is Go assembly (entry_*.s for functions' entries, exit_arm64.s for
 // their exits, others for what can be done at both), copied from nopal's own text
 // into an island near each traced object. Layouts are Go structs whose offsets the
 // assembly takes from go_asm.h, so the two cannot drift apart.
@@ -10,7 +10,10 @@ package entry
 import "errors"
 
 // ErrNotSupported is returned on architectures without entry code.
-var ErrNotSupported = errors.New("recording is not supported on this architecture yet (arm64 only)")
+var ErrNotSupported = errors.New("recording is not supported on this architecture")
+
+// ErrCounterVaries says that time stamps may be wrong.
+var ErrCounterVaries = errors.New("the processor does not promise a time stamp counter of one rate (no constant_tsc, nonstop_tsc): times may be wrong")
 
 // Blob is the entry code: position-independent blocks that share one pool of
 // literals, and the offsets of their parts in bytes.

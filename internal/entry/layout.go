@@ -83,18 +83,6 @@ const (
 	FirstIndex = 64
 )
 
-// RegsWords is pt_regs in words: x0-x30, sp, pc, pstate.
-const RegsWords = 34
-
-// PtRegs is what a handler sees of the traced function's caller's state; the
-// order is the kernel's user_pt_regs (arch/arm64/include/uapi/asm/ptrace.h).
-type PtRegs struct {
-	Regs   [31]uint64
-	SP     uint64
-	PC     uint64
-	PState uint64
-}
-
 // StackMax is the largest number of return addresses in a stack record.
 const StackMax = 62
 
@@ -112,7 +100,8 @@ type Control struct {
 	// NoSyscalls is not 0 where the code may not make a system call to read memory: the
 	// program has a filter that may kill it for one.
 	NoSyscalls uint64
-	_          [ControlResults - 7*8]byte
+	FSBase     uint64 // amd64: not 0 where RDFSBASE may be executed (AT_HWCAP2)
+	_          [ControlResults - 8*8]byte
 	Results    [ResultCount]Result
 	_          [ControlSize - ControlResults - ResultCount*16 - 7*8]byte
 	// What shadow stacks and profiles need (shadow_arm64.s, profile_arm64.s).
@@ -154,10 +143,10 @@ const ControlLead = 64<<10 - ControlSize
 // ControlMagic is "nopalctl".
 const ControlMagic = 0x6c74636c61706f6e
 
-// Slot is one thread's state. Cur and TidTime are changed together by one
-// LDXP/STXP pair: a signal handler that records in between makes the STXP fail
-// (an exception return clears the monitor, Arm ARM B2.9.4), so a position in a
-// page is handed out once and in the order of the time stamps.
+// Slot is one thread's state. Cur and TidTime are changed together, by one LDXP/STXP
+// pair (an exception return clears the monitor, Arm ARM B2.9.4) or one CMPXCHG16B: a
+// signal handler that records in between makes it fail, so a position in a page is
+// handed out once and in the order of the time stamps.
 type Slot struct {
 	Cur     uint64 // page sequence << 32 | word index from the ring's start; index%PageWords == 0: no page
 	TidTime uint64 // tid << TidShift | counter >> TimeBits of the last event

@@ -1,0 +1,33 @@
+package entry
+
+// RegsWords is pt_regs in words.
+const RegsWords = 21
+
+// PtRegs is what a handler sees of the traced function's caller's state; the order is
+// the kernel's struct pt_regs (arch/x86/include/uapi/asm/ptrace.h).
+type PtRegs struct {
+	R15, R14, R13, R12, RBP, RBX     uint64
+	R11, R10, R9, R8                 uint64
+	RAX, RCX, RDX, RSI, RDI, OrigRAX uint64
+	RIP, CS, EFlags, RSP, SS         uint64
+}
+
+// Numbers of the parts of the code that others refer to. They stand behind the mark in
+// the code (PART in record_amd64.h).
+const (
+	partBegin = iota // of a block
+	partEnd
+	partLiterals
+	partCaller
+	partCallerUnknown
+	partReserve
+	partDLHook
+	partCount
+)
+
+// What parts and references to them are known by. No instruction looks like them.
+const (
+	partMark   = 0x7f0b5ec7_104e3f00 // 8 bytes before the part
+	partRel    = 0x7a5e6d00          // a displacement to a part
+	literalRel = 0x7a5e6e00          // and to a word of Literals
+)
