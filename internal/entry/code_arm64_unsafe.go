@@ -110,6 +110,9 @@ func (b *Blob) linkLiterals() {
 	}
 }
 
+// CounterSource is what a recording's CLOCK calls the counter.
+func CounterSource() string { return "cntvct" }
+
 // Counter reads the counter that events are stamped with.
 func Counter() uint64
 

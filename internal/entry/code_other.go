@@ -14,6 +14,9 @@ func LoadPatch() (PatchBlob, error) { return PatchBlob{}, ErrNotSupported }
 // CheckProcessor returns ErrNotSupported.
 func CheckProcessor() error { return ErrNotSupported }
 
+// CounterSource returns "".
+func CounterSource() string { return "" }
+
 // Counter returns 0.
 func Counter() uint64 { return 0 }
 

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// CounterSource is what a recording's CLOCK calls the counter.
+func CounterSource() string { return "tsc" }
+
 // Counter reads the counter that events are stamped with.
 func Counter() uint64
 
