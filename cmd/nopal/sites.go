@@ -25,19 +25,21 @@ func newSites(a *app) *cobra.Command {
 		Use:   "sites [FLAGS] FILE\n  nopal sites [FLAGS] -p PID",
 		Short: "List functions and whether they can be traced",
 		Long: `sites lists the functions of a program or library, or of all that a process has loaded, by address: the kind of the site
-(table: listed by the compiler in __patchable_function_entries; nop-pair: two NOPs found at a symbol), and the reason
-where a function cannot be traced. It changes nothing and needs no privilege for a file.
+(table: listed by the compiler in __patchable_function_entries; nop-pair: two NOPs found at a symbol, on arm64; nops: five bytes of
+NOPs found at a symbol, on x86-64; mcount: listed in __mcount_loc), and the reason where a function cannot be traced. It changes
+nothing and needs no privilege for a file, which may be for another machine than this one.
 
 Of a function that can be traced it tells how many exits it has, the places that --graph records durations with. "no return"
 means that it has none; "entry only" that they could not be proven, with the reason: what is recorded then is when it begins, and
-its end follows from what comes next.
+its end follows from what comes next. On x86-64 exits need no proof, since the functions' bodies are called ("called"); "entry only"
+are a few that must find their own caller.
 
 For a process it shows as well what is armed, in the letters of the kernel's enabled_functions (R registers are saved,
 I the program counter may be changed, D called directly), and by whom.
 
 The JSON report is one array with one function on each line:
   name, symbol (as in the file), addr (of the function), site (of its first NOP), object, kind, traceable, and where
-  it applies reason, exits (their number) or exits_reason, flags and ops.`,
+  it applies reason, exits (their number), called (x86-64) or exits_reason, flags and ops.`,
 		Example: `  nopal sites ./program
   nopal sites -F 'sqlite3_*' /usr/lib/aarch64-linux-gnu/libsqlite3.so.0
   sudo nopal sites -p 1234 --format=json`,
@@ -75,14 +77,16 @@ type siteRow struct {
 	Kind        string   `json:"kind,omitempty"`
 	Traceable   bool     `json:"traceable"`
 	Reason      string   `json:"reason,omitempty"`
-	Exits       *int     `json:"exits,omitempty"` // nil: not proven, or not traceable
+	Exits       *int     `json:"exits,omitempty"` // nil: not proven, not traceable, or called
+	Called      bool     `json:"called,omitempty"`
 	ExitsReason string   `json:"exits_reason,omitempty"`
 	Flags       string   `json:"flags,omitempty"`
 	Ops         []string `json:"ops,omitempty"`
 }
 
 func (r *siteRow) addExits(e image.Exits) {
-	if r.ExitsReason = e.Reason; e.Reason == "" {
+	r.ExitsReason, r.Called = e.Reason, e.Called
+	if e.Reason == "" && !e.Called {
 		n := len(e.List)
 		r.Exits = &n
 	}
@@ -93,6 +97,8 @@ func (r *siteRow) exitsColumn() string {
 	switch {
 	case r.ExitsReason != "":
 		return "entry only"
+	case r.Called:
+		return "called"
 	case r.Exits == nil:
 		return "-"
 	case *r.Exits == 0:
@@ -193,7 +199,7 @@ func (a *app) printSites(l *siteList, format string, live bool, what string) err
 }
 
 func noSites(what string) error {
-	return fmt.Errorf("%s has no functions that can be traced: compile it with -fpatchable-function-entry=2 (GCC 8, clang 10 or later), which puts two NOPs at each function's entry", what)
+	return fmt.Errorf("%s has no functions that can be traced: compile it with -fpatchable-function-entry=2, for x86-64 =5 (GCC 8, clang 10 or later), which puts NOPs at each function's entry", what)
 }
 
 func sitesJSON(w io.Writer, rows []siteRow) error {

@@ -3,6 +3,7 @@ package image
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,11 +79,25 @@ func open(t testing.TB, path string, dirs ...string) *Image {
 	return im
 }
 
+// binutils gives what the names of tools for an object begin with.
+func binutils(t testing.TB, path string) string {
+	t.Helper()
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Machine == elf.EM_X86_64 {
+		return "x86_64-linux-gnu-"
+	}
+	return "aarch64-linux-gnu-"
+}
+
 // addresses asks nm for the addresses of all functions.
 func addresses(t testing.TB, path string) map[string]uint64 {
 	t.Helper()
 	found := make(map[string]uint64)
-	for lines := bufio.NewScanner(bytes.NewReader(run(t, "aarch64-linux-gnu-nm", path))); lines.Scan(); {
+	for lines := bufio.NewScanner(bytes.NewReader(run(t, binutils(t, path)+"nm", path))); lines.Scan(); {
 		var addr, kind, name string
 		if n, _ := fmt.Sscan(lines.Text(), &addr, &kind, &name); n == 3 && strings.Contains("tTwW", kind) {
 			va, err := strconv.ParseUint(addr, 16, 64)
@@ -99,6 +114,6 @@ func addresses(t testing.TB, path string) map[string]uint64 {
 func rewrite(t testing.TB, path string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "object")
-	run(t, "aarch64-linux-gnu-objcopy", append(args, path, out)...)
+	run(t, binutils(t, path)+"objcopy", append(args, path, out)...)
 	return out
 }

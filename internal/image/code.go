@@ -1,11 +1,6 @@
 package image
 
-import (
-	"debug/elf"
-	"encoding/binary"
-
-	"nopal/internal/arch/arm64"
-)
+import "debug/elf"
 
 // code is the executable sections of an object while its sites are looked for.
 type code struct {
@@ -52,72 +47,37 @@ func (c *code) contains(va uint64) bool {
 	return p != nil
 }
 
-// insn gives the instruction at va, or 0 (udf #0) outside of the code.
-func (c *code) insn(va uint64) uint32 {
+// from gives the code from va on, as far as its section goes.
+func (c *code) from(va uint64) []byte {
 	p, off := c.at(va)
-	if p == nil || uint64(len(p.data))-off < arm64.InsnSize {
-		return 0
-	}
-	return binary.LittleEndian.Uint32(p.data[off:])
-}
-
-// nops counts the NOPs from va on, up to limit.
-func (c *code) nops(va uint64, limit int) int {
-	n := 0
-	for n < limit && c.insn(va+uint64(n)*arm64.InsnSize) == arm64.Nop {
-		n++
-	}
-	return n
-}
-
-// landing reports whether a landing pad for calls (bti c, bti jc) is at va.
-func (c *code) landing(va uint64) bool {
-	insn := c.insn(va)
-	return insn == arm64.BtiC || insn == arm64.BtiJC
-}
-
-// read decodes up to len(into) instructions from va on, and not beyond end.
-func (c *code) read(into []uint32, va, end uint64) []uint32 {
-	p, off := c.at(va)
-	if p == nil || end <= va {
+	if p == nil {
 		return nil
 	}
-	data := p.data[off:]
-	data = data[:min(uint64(len(data)), end-va)]
-	n := min(len(into), len(data)/arm64.InsnSize)
-	for i := range n {
-		into[i] = binary.LittleEndian.Uint32(data[i*arm64.InsnSize:])
-	}
-	return into[:n]
+	return p.data[off:]
 }
 
-// called gives a test of whether some BL of the object leads to an address.
-func (c *code) called() func(va uint64) bool {
+// callTargets gives a test of whether some call of the object leads to an address. each
+// finds the calls in a section; places are multiples of align.
+func (c *code) callTargets(align uint64, each func(p *part, found func(target uint64))) func(va uint64) bool {
 	marks := make([][]uint64, len(c.parts))
 	for i, p := range c.parts {
-		marks[i] = make([]uint64, len(p.data)/arm64.InsnSize/64+1)
+		marks[i] = make([]uint64, uint64(len(p.data))/align/64+1)
 	}
 	mark := func(va uint64) (word *uint64, bit uint64) {
 		for i, p := range c.parts {
 			if off := va - p.va; va >= p.va && off < uint64(len(p.data)) {
-				n := off / arm64.InsnSize
+				n := off / align
 				return &marks[i][n/64], 1 << (n % 64)
 			}
 		}
 		return nil, 0
 	}
-	const opBL, opMask = 0x94000000, 0xfc000000
-	for _, p := range c.parts {
-		for off := 0; off+arm64.InsnSize <= len(p.data); off += arm64.InsnSize {
-			insn := binary.LittleEndian.Uint32(p.data[off:])
-			if insn&opMask != opBL {
-				continue
-			}
-			target, _ := arm64.BranchTarget(p.va+uint64(off), insn)
+	for i := range c.parts {
+		each(&c.parts[i], func(target uint64) {
 			if word, bit := mark(target); word != nil {
 				*word |= bit
 			}
-		}
+		})
 	}
 	return func(va uint64) bool {
 		word, bit := mark(va)

@@ -10,8 +10,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"nopal/internal/arch/arm64"
 )
 
 // unit is a unit of .debug_info.
@@ -270,15 +268,16 @@ func hasNoCode(tag dwarf.Tag, local bool) bool {
 // function finds the entry of a site's function, and where its code begins behind
 // the NOPs. GCC's low_pc may be there, clang's is at the symbol.
 func (im *Image) function(d *dwarfData, site Site) (at dwarf.Offset, body uint64, err error) {
-	low := site.Entry - uint64(min(site.Before, maxNops))*arm64.InsnSize
+	isa := im.isa()
+	low := site.Entry - uint64(min(site.Before, maxNops))*isa.unit()
 	high := site.Addr
-	for n := 0; n < maxNops; n++ {
-		var word [arm64.InsnSize]byte
-		if _, err := im.ReadVA(word[:], high); err != nil || binary.LittleEndian.Uint32(word[:]) != arm64.Nop {
-			break
-		}
-		high += arm64.InsnSize
+	if site.Short != 0 {
+		high = site.Short
 	}
+	window := make([]byte, maxNops*isa.unit())
+	n, _ := im.ReadVA(window, high) // what cannot be read has no NOPs
+	area := &code{parts: []part{{high, window[:n]}}}
+	high += uint64(isa.nops(area, high, maxNops)) * isa.unit()
 	found, err := d.functionsIn(low, high)
 	if err != nil {
 		return 0, 0, err

@@ -68,7 +68,7 @@ func (x *exitIndex) candidates() {
 	inRange := make([]bool, len(x.frames.ranges))
 	for _, s := range im.sites {
 		siteAt[s.Entry] = true
-		if i, ok := x.frames.at(bodyOf(s)); ok {
+		if i, ok := x.frames.at(s.Body); ok {
 			inRange[i] = true
 		}
 	}
@@ -88,9 +88,6 @@ func (x *exitIndex) candidates() {
 	slices.SortFunc(x.cold, func(a, b coldPart) int { return cmp.Compare(a.start, b.start) })
 	x.cold = slices.CompactFunc(x.cold, func(next, before coldPart) bool { return next.start < before.end })
 }
-
-// bodyOf gives the first instruction behind the patch area of a site.
-func bodyOf(s Site) uint64 { return s.Addr + 2*arm64.InsnSize }
 
 // coldAt gives the cold part that an address lies in.
 func (x *exitIndex) coldAt(va uint64) *coldPart {
@@ -125,7 +122,7 @@ func (x *exitIndex) followBranches() {
 				target.in = appendNew(target.in, site)
 			}
 		case !b.call:
-			if site, ok := x.siteOf(b.to); ok && b.to >= bodyOf(x.im.sites[site]) {
+			if site, ok := x.siteOf(b.to); ok && b.to >= x.im.sites[site].Body {
 				source.back = appendNew(source.back, site)
 			}
 		}
@@ -163,7 +160,7 @@ func (x *exitIndex) enteredBetween(s Site, end uint64) bool {
 		x.code.branches(func(b branch) { x.lines = append(x.lines, b) })
 		slices.SortFunc(x.lines, func(a, b branch) int { return cmp.Compare(a.to, b.to) })
 	}
-	start := bodyOf(s)
+	start := s.Body
 	i := sort.Search(len(x.lines), func(i int) bool { return x.lines[i].to >= start })
 	for ; i < len(x.lines) && x.lines[i].to < end; i++ {
 		if b := x.lines[i]; b.from < s.Entry || b.from >= end {

@@ -15,6 +15,9 @@ type Exit = arm64.Exit
 type Exits struct {
 	// List is all its exits, by address; empty for a function that never returns.
 	List []Exit
+	// Called says that the body of the function may be called, on x86-64, so its
+	// exits are where it returns to, whatever it is left by. List is empty.
+	Called bool
 	// Reason is why they are not known, in which case List is empty: only entries
 	// can be traced.
 	Reason string
@@ -45,6 +48,10 @@ type exitIndex struct {
 // first call reads the file, so it must not come after Close. Unlike the other
 // methods it is not for several goroutines at once.
 func (im *Image) Exits(site int) Exits {
+	return im.isa().exits(im, site)
+}
+
+func (a64) exits(im *Image, site int) Exits {
 	if im.exits == nil {
 		im.exits = newExitIndex(im)
 	}
@@ -99,7 +106,7 @@ func (x *exitIndex) find(site int) Exits {
 	body := arm64.Body{
 		Parts:  x.parts,
 		Entry:  s.Entry,
-		Start:  bodyOf(s),
+		Start:  s.Body,
 		Mapped: true,
 		Data:   x.marks.data,
 		Taken:  x.isTaken,
@@ -183,7 +190,7 @@ func (x *exitIndex) end(s Site) (end uint64, sure bool, reason string) {
 			return end, true, ""
 		}
 	}
-	if i, ok := x.frames.at(bodyOf(s)); ok && x.frames.ranges[i].end <= next {
+	if i, ok := x.frames.at(s.Body); ok && x.frames.ranges[i].end <= next {
 		return x.frames.ranges[i].end, true, ""
 	}
 	i := sort.Search(len(x.im.funcs), func(i int) bool { return x.im.funcs[i].Addr > s.Entry })

@@ -18,7 +18,7 @@ const (
 
 // readHeaders fills in what the program headers say.
 func (im *Image) readHeaders(f *elf.File) error {
-	im.Type, im.EntryVA = f.Type, f.Entry
+	im.Machine, im.Type, im.EntryVA = f.Machine, f.Type, f.Entry
 	for _, p := range f.Progs {
 		switch p.Type {
 		case elf.PT_LOAD:
@@ -58,7 +58,7 @@ func (im *Image) readHeaders(f *elf.File) error {
 }
 
 // readNotes takes the build-id and the mark of landing pads from a segment of
-// notes (gABI, "Note Section"; the AArch64 ELF ABI for the property).
+// notes (gABI, "Note Section"; the ABIs of AArch64 and x86-64 for the property).
 func (im *Image) readNotes(notes []byte, align uint64) {
 	const (
 		typeBuildID  = 3 // NT_GNU_BUILD_ID
@@ -92,10 +92,13 @@ func (im *Image) readNotes(notes []byte, align uint64) {
 
 func (im *Image) readProperties(p []byte) {
 	const (
-		feature1And = 0xc0000000 // GNU_PROPERTY_AARCH64_FEATURE_1_AND
-		featureBTI  = 1
-		header      = 8
+		featureBTI = 1 // and FEATURE_1_IBT of x86-64
+		header     = 8
 	)
+	feature1And := uint32(0xc0000000) // GNU_PROPERTY_AARCH64_FEATURE_1_AND
+	if im.Machine == elf.EM_X86_64 {
+		feature1And = 0xc0000002 // GNU_PROPERTY_X86_FEATURE_1_AND
+	}
 	for len(p) >= header {
 		kind := binary.LittleEndian.Uint32(p)
 		size := uint64(binary.LittleEndian.Uint32(p[4:]))

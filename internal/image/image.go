@@ -4,8 +4,8 @@
 // It exists because the file, named by its build-id, is what can be trusted:
 // the table of sites lies in writable data in the target's memory, while the
 // instructions at the sites may already be changed there. Everything here is in
-// link-time addresses and reads nothing but files, so an arm64 object is read
-// the same on any machine. The files are other people's: sizes are capped, and
+// link-time addresses and reads nothing but files, so an object is read the same on
+// any machine: what depends on the machine that it is for stands behind isa. The files are other people's: sizes are capped, and
 // what is malformed is an error or left out, never a panic.
 package image
 
@@ -38,8 +38,9 @@ type Segment struct {
 // Image is an object. It does not change after Open or New, and can be used by
 // several goroutines at once, but for Exits.
 type Image struct {
-	Path    string // as given, without the sysroot
-	BuildID string // hexadecimal; empty where there is none
+	Path    string      // as given, without the sysroot
+	BuildID string      // hexadecimal; empty where there is none
+	Machine elf.Machine // EM_AARCH64 or EM_X86_64
 	Type    elf.Type
 	PIE     bool // a position-independent program, static or not
 	Shared  bool // a shared library
@@ -75,10 +76,10 @@ type MachineError struct {
 }
 
 func (e *MachineError) Error() string {
-	const supported = "nopal traces arm64 (aarch64, 64-bit, little-endian) programs"
+	const supported = "nopal traces arm64 (aarch64, 64-bit, little-endian) and x86-64 programs"
 	switch {
 	case e.Machine == elf.EM_X86_64:
-		return "x86-64 programs are not supported yet: " + supported
+		return "x32 programs are not supported: " + supported
 	case e.Machine == elf.EM_AARCH64 && e.Class != elf.ELFCLASS64:
 		return "ILP32 programs are not supported: " + supported
 	case e.Machine == elf.EM_AARCH64:
@@ -169,7 +170,7 @@ func newELF(r io.ReaderAt) (*elf.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read ELF headers: %w", err)
 	}
-	if f.Machine != elf.EM_AARCH64 || f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB {
+	if f.Machine != elf.EM_AARCH64 && f.Machine != elf.EM_X86_64 || f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB {
 		return nil, &MachineError{f.Machine, f.Class, f.Data}
 	}
 	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {

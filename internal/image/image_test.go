@@ -118,7 +118,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"empty", nil, "not an ELF file"},
 		{"script", []byte("#!/bin/sh\nexit\n"), "not an ELF file"},
 		{"magic", []byte(elf.ELFMAG), "read ELF headers"},
-		{"x86-64", header(elf.ELFCLASS64, elf.ELFDATA2LSB, elf.EM_X86_64), "x86-64 programs are not supported yet"},
+		{"x32", header(elf.ELFCLASS32, elf.ELFDATA2LSB, elf.EM_X86_64), "x32 programs are not supported"},
 		{"riscv", header(elf.ELFCLASS64, elf.ELFDATA2LSB, elf.EM_RISCV), "EM_RISCV are not supported: nopal traces arm64"},
 		{"arm", header(elf.ELFCLASS32, elf.ELFDATA2LSB, elf.EM_ARM), "EM_ARM are not supported: nopal traces arm64"},
 		{"big-endian", header(elf.ELFCLASS64, elf.ELFDATA2MSB, elf.EM_AARCH64), "big-endian"},

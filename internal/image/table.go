@@ -11,12 +11,12 @@ import (
 // allocated, so it survives strip, but it is found only through section headers.
 const tableSection = "__patchable_function_entries"
 
-// tableEntries gives the addresses in all tables of sites, sorted, each once.
-// ok is false where the object has no table.
-func (im *Image) tableEntries(f *elf.File) (entries []uint64, ok bool, err error) {
+// tableEntries gives the addresses in all tables with the name of a section, sorted,
+// each once. ok is false where the object has no table.
+func (im *Image) tableEntries(f *elf.File, section string) (entries []uint64, ok bool, err error) {
 	var tables []table
 	for _, s := range f.Sections {
-		if s.Name != tableSection || s.Type == elf.SHT_NOBITS || s.Size == 0 {
+		if s.Name != section || s.Type == elf.SHT_NOBITS || s.Size == 0 {
 			continue
 		}
 		data, err := readSection(s)
@@ -63,11 +63,8 @@ func slot(tables []table, va uint64) []byte {
 // is in place (RELR: nothing to do then). An entry without a relocation stays:
 // linkers leave one, mostly 0, of a function that they dropped.
 func (im *Image) relocate(tables []table) error {
-	const (
-		relaSize = 24
-		abs64    = uint32(elf.R_AARCH64_ABS64)
-		relative = uint32(elf.R_AARCH64_RELATIVE)
-	)
+	const relaSize = 24
+	abs64, relative := im.isa().relocations()
 	tags := im.dynamicTags()
 	size := tags[elf.DT_RELASZ]
 	if size == 0 {
