@@ -12,6 +12,8 @@ import (
 // assembly: a Go reference to an assembly function is its ABIInternal wrapper, a jump.
 func entryBlock() unsafe.Pointer
 
+func graphBlock() unsafe.Pointer
+
 // Bounds of a block's length, and of how far before it the address is.
 const (
 	blockAlign  = 64
@@ -33,11 +35,12 @@ func Load() (Blob, error) {
 	}
 	b.Core = p[partCaller]
 	b.Caller, b.CallerUnknown, b.Reserve, b.DLHook, b.Literals = p[partCaller], p[partCallerUnknown], p[partReserve], p[partDLHook], p[partLiterals]
+	b.Graph = Graph{p[partGraphCaller], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks]}
 	return b, b.link(&p)
 }
 
 // blocks are the blocks of the code. The one with the literals is the last.
-func blocks() []unsafe.Pointer { return []unsafe.Pointer{entryBlock()} }
+func blocks() []unsafe.Pointer { return []unsafe.Pointer{graphBlock(), entryBlock()} }
 
 // add appends a block and notes its parts.
 func (b *Blob) add(base unsafe.Pointer, p *parts) error {

@@ -34,6 +34,7 @@ type Blob struct {
 	ProfileUnknown Profile // while the tid's offset is unknown
 	Trigger        uint64  // for functions with a trigger
 	Probe          Probe
+	Graph          Graph  // functions whose bodies are called
 	Nothing        uint64 // returns at once
 	Literals       uint64 // Literals begins here
 	Core           uint64 // the block with the trampolines above begins here

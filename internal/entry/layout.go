@@ -156,7 +156,8 @@ type Slot struct {
 	// The thread's stack, found by nopal when it first hears of it: what stack
 	// records may read.
 	StackLow, StackHigh uint64
-	_                   [16]byte
+	Top                 uint64 // where to look for a free GraphFrame; 0: nowhere yet
+	_                   [8]byte
 }
 
 // SlotStat is a slot's part in shared memory: what nopal must still be able to

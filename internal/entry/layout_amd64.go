@@ -22,6 +22,10 @@ const (
 	partCallerUnknown
 	partReserve
 	partDLHook
+	partGraphCaller
+	partGraphExit
+	partGraphExitEnd
+	partGraphThunks
 	partCount
 )
 
