@@ -17,7 +17,7 @@ import (
 	"nopal/trace"
 )
 
-// Where testdata/rig_amd64.c has what.
+// Where testdata/entry/rig.c has what.
 const (
 	rigCode  = 0x10_0000_0000
 	rigStubs = rigCode + 0x10000
@@ -34,7 +34,7 @@ type rig struct {
 	args    []string // code and ring
 	ring    *ring.Ring
 	drainer *ring.Drainer
-	events  map[uint32][]rigEvent     // of threads
+	events  map[uint32][]rigEvent // of threads
 	lost    uint64
 }
 
@@ -57,7 +57,7 @@ var rigProgram = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "rig")
-	out, err := exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-no-pie", "-pthread", "-I", dir, "-o", path, "testdata/rig_amd64.c").CombinedOutput()
+	out, err := exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-no-pie", "-pthread", "-I", dir, "-o", path, "testdata/entry/rig.c").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
