@@ -207,6 +207,7 @@ patch_object() { # patch_object NAME COMPILER...
 	make test/$name.o $src/patchserver.c "$@" $traced -fdata-sections -DNEW -c $src/patchserver.c
 }
 patch_object patchserver $cc
+make test/libpatchee.o $src/libpatchee.c $cc $traced -fPIC -DNEW -c $src/libpatchee.c
 make test/patchserver-veto.o $src/patchserver.c $cc $traced -fdata-sections -DNEW -DVETO -c $src/patchserver.c
 make test/patchserver-static $src/patchserver.c $cc $traced -fdata-sections -static $src/patchserver.c
 patch_object patchserver-static $cc

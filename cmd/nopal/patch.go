@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/signal"
 	"strings"
@@ -96,8 +97,9 @@ func patchContext() (context.Context, context.CancelFunc) {
 func newPatchApply(a *app) *cobra.Command {
 	var o patchOptions
 	var key string
+	var wait, watch bool
 	c := &cobra.Command{
-		Use:   "apply [FLAGS] -p PID FILE.npz",
+		Use:   "apply [FLAGS] -p PID FILE.npz...",
 		Short: "Apply a patch to a process",
 		Long: `apply loads a patch into a process and lets its threads go over to the new functions, one by one. It returns when all have.
 
@@ -108,43 +110,76 @@ the patch is out again; the error says which threads did not go and in which fun
 --force lets the threads that are left go over at the timeout wherever they are. They go on in the old function, and what that calls
 is new: that is what the check is to prevent. It is right only if the old and the new functions get along with one another.
 
+--wait is for patches of libraries that are not loaded yet: nopal waits until all are, and applies each then. The thread that loads the
+library waits in the dynamic linker meanwhile, four seconds at most, so that the patch is there before any of the library's
+code has run, constructors included. --watch does the same and then stays, until it is ended with Ctrl-C: a library that is unloaded
+and loaded again is patched again. With both several patches may be given, and each is applied or not for itself. Patches that
+were applied stay when nopal ends; without a nopal that waits nobody patches what is loaded later. Static programs and libraries
+linked with -z norelro are patched a moment after they have loaded something, while their threads run.
+
 What a killed nopal left in the middle is finished first.`,
 		Example: `  sudo nopal patch apply -p 1234 fix.npz
-  sudo nopal patch apply -p 1234 --timeout 10s --require-signature patch.pub fix.npz`,
+  sudo nopal patch apply -p 1234 --timeout 10s --require-signature patch.pub fix.npz
+  sudo nopal patch apply -p 1234 --watch plugin.npz`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			opts, err := o.options(a, c)
 			if err != nil {
 				return err
 			}
-			if len(args) != 1 {
+			if len(args) == 0 || len(args) > 1 && !wait && !watch {
 				return usageErrorf(c, "apply what? give one patch")
 			}
-			patch, err := livepatch.Open(args[0])
-			if err != nil {
-				return err
-			}
-			if key != "" {
-				if err := patch.Verify(key); err != nil {
+			var patches []*livepatch.Patch
+			for _, path := range args {
+				patch, err := livepatch.Open(path)
+				if err != nil {
 					return err
 				}
+				if key != "" {
+					if err := patch.Verify(key); err != nil {
+						return err
+					}
+				}
+				patches = append(patches, patch)
 			}
 			ctx, stop := patchContext()
 			defer stop()
-			res, err := livepatch.Apply(ctx, int(o.pid), patch, opts)
-			if err != nil || o.quiet {
+			if wait || watch {
+				return livepatch.Watch(ctx, int(o.pid), patches, livepatch.WatchOptions{Options: opts, Stay: watch, Applied: func(res *livepatch.Result) {
+					_ = a.printApplied(res, o.quiet)
+				}})
+			}
+			res, err := livepatch.Apply(ctx, int(o.pid), patches[0], opts)
+			if errors.Is(err, livepatch.ErrNoTarget) {
+				return fmt.Errorf("%w (--wait waits until it is loaded)", err)
+			}
+			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "%s is applied: %s, %s went over in %v, none stood longer than %v\n", patch.Name, count(res.Functions, "function"),
-				count(res.Threads, "thread"), res.Took.Round(time.Millisecond), res.Longest.Round(10*time.Microsecond))
-			return err
+			return a.printApplied(res, o.quiet)
 		},
 	}
 	o.add(c)
 	c.Flags().DurationVar(&o.timeout, "timeout", patchTimeout, "revert when threads have not gone over by then (0: wait)")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until the libraries that the patches are for are loaded")
+	c.Flags().BoolVar(&watch, "watch", false, "stay, and apply the patches whenever their libraries are loaded")
 	c.Flags().BoolVar(&o.force, "force", false, "at the timeout go on as if all threads had gone over")
 	c.Flags().StringVar(&key, "require-signature", "", "refuse a patch that is not signed by this minisign `key` (or its file)")
 	return c
+}
+
+func (a *app) printApplied(res *livepatch.Result, quiet bool) error {
+	if quiet {
+		return nil
+	}
+	if res.Threads == 0 {
+		_, err := fmt.Fprintf(a.stdout, "%s is applied: %s, while it was loaded\n", res.Name, count(res.Functions, "function"))
+		return err
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s is applied: %s, %s went over in %v, none stood longer than %v\n", res.Name, count(res.Functions, "function"),
+		count(res.Threads, "thread"), res.Took.Round(time.Millisecond), res.Longest.Round(10*time.Microsecond))
+	return err
 }
 
 func count(n int, what string) string {
@@ -204,10 +239,12 @@ func newPatchStatus(a *app) *cobra.Command {
 		Short: "Show the patches of a process and which threads have not gone over",
 		Long: `status shows the patches that a process has or had, and their states:
 
+  pending      the object is not loaded, and a nopal patch apply --wait or --watch waits for it
   transition   threads are going over; those that have not are listed, with the function that they are in
   applied      all threads run the new functions
   reverted     all threads run what was there before
   replaced     a patch that supersedes all others has come
+  unloaded     the object has been unloaded, and the patch with it
 
 It is read from the process's memory, which is not stopped for it.`,
 		Example: "  sudo nopal patch status -p 1234 --format=json",
@@ -251,8 +288,11 @@ func (a *app) printPatches(st *livepatch.Status, pid int) error {
 		if q.To != "" {
 			state += " to the " + q.To + " functions"
 		}
-		if q.Gone {
-			state += ", object unmapped"
+		if q.State == "pending" {
+			state = "pending, waits for its object"
+			if !q.Watched {
+				state = "pending, but no nopal waits for its object"
+			}
 		}
 		if _, err := fmt.Fprintf(a.stdout, "%s: %s, %s in %s\n", q.Name, state, count(len(q.Functions), "function"), q.Object); err != nil {
 			return err

@@ -52,15 +52,19 @@ func Apply(ctx context.Context, pid int, patch *Patch, o Options) (*Result, erro
 	if err := p.ready(ctx, patch.Name, o); err != nil {
 		return fail(err)
 	}
-	im, err := patch.Link(p)
-	if err != nil {
-		return fail(err)
-	}
-	res, err := p.apply(ctx, patch.Name, patch.Replace, patch.Functions(), im, o)
+	res, err := p.applyPatch(ctx, patch, o)
 	if err != nil {
 		return fail(err)
 	}
 	return res, nil
+}
+
+func (p *process) applyPatch(ctx context.Context, patch *Patch, o Options) (*Result, error) {
+	im, err := patch.Link(p)
+	if err != nil {
+		return nil, err
+	}
+	return p.apply(ctx, patch.Name, patch.Replace, patch.Functions(), im, o)
 }
 
 // ready finishes what was left in the process and looks whether a patch of a name can come.
@@ -71,8 +75,14 @@ func (p *process) ready(ctx context.Context, name string, o Options) error {
 	if err := p.recover(ctx, o); err != nil {
 		return err
 	}
-	if q := p.state.doc.patch(name); q != nil && !q.over() {
+	q := p.state.doc.patch(name)
+	switch {
+	case q == nil || q.over():
+		return nil
+	case q.State != statePending:
 		return fmt.Errorf("it is %s already", q.State)
+	case p.state.doc.watched(p.pid):
+		return fmt.Errorf("nopal %d waits for its object already", p.state.doc.Loader.Watcher)
 	}
 	return nil
 }
@@ -142,6 +152,9 @@ func (p *process) plan(name string, funcs []Func, im *Image) (*patchState, error
 	}
 	if len(q.Funcs) == 0 {
 		return nil, errors.New("it replaces no function")
+	}
+	for _, fn := range im.Funcs {
+		q.Known = q.Known || strings.HasSuffix(fn.Name, gated)
 	}
 	for _, s := range im.Segments {
 		q.Memory = append(q.Memory, Range{s.Addr, s.Size})
@@ -235,7 +248,7 @@ func (p *process) load(ctx context.Context, q *patchState, im *Image) error {
 	// as the program may hold pointers into it.
 	doc := &p.state.doc
 	for i, old := range doc.Patches {
-		if old.Name == q.Name && old.over() {
+		if old.Name == q.Name && (old.over() || old.State == statePending) {
 			doc.Patches = append(doc.Patches[:i:i], doc.Patches[i+1:]...)
 			break
 		}
@@ -384,6 +397,14 @@ func (t *transition) advance(ctx context.Context) error {
 	if err := t.redirectAll(ctx); err != nil {
 		return err
 	}
+	if t.keep != nil && t.to == newFunctions {
+		// Nobody has run any of the functions: all threads may take the new ones, which
+		// this one word says.
+		if err := t.tables.setMode(t.tables.base, true); err != nil {
+			return err
+		}
+		return t.settle(ctx)
+	}
 	if err := t.turn(ctx); err != nil {
 		return err
 	}
@@ -445,6 +466,9 @@ func (t *transition) giveUp(ctx context.Context, o Options, why error) error {
 	if !t.alive() || errors.Is(why, tracee.ErrExec) {
 		return why
 	}
+	if gone, err := t.unloaded(o); gone || err != nil {
+		return errors.Join(fmt.Errorf("%w: %w", errUnloaded, why), err)
+	}
 	if t.to == oldFunctions {
 		return fmt.Errorf("%w; it goes on: `nopal patch status` shows what it waits for, `nopal patch revert` waits again", why)
 	}
@@ -483,6 +507,12 @@ func (t *transition) back(ctx context.Context) error {
 
 // recover finishes or undoes what a nopal has left that was killed.
 func (p *process) recover(ctx context.Context, o Options) error {
+	if err := p.noteUnloaded(o); err != nil {
+		return err
+	}
+	if err := p.unhookLeft(); err != nil {
+		return err
+	}
 	tr := p.state.doc.Transition
 	if tr == nil {
 		changed := false

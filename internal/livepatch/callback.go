@@ -17,10 +17,18 @@ const (
 )
 
 // callback calls a function of a patch in the process's first thread, while that waits in a
-// system call.
+// system call; or in the one that loads the object of the patch.
 func (p *process) callback(ctx context.Context, name string, fn uint64) (int32, error) {
 	if fn == 0 {
 		return 0, nil
+	}
+	if p.keep != nil {
+		// It stands in the loader, which calls functions of others, too.
+		word, err := p.keep.Call(fn, callbackPatience)
+		if err != nil {
+			return 0, fmt.Errorf("call %s: %w", name, err)
+		}
+		return int32(word), nil
 	}
 	var first *tracee.Thread
 	for _, th := range p.p.Threads() {
@@ -53,7 +61,7 @@ func (p *process) tryCallback(ctx context.Context, first *tracee.Thread, fn uint
 	if err := first.Hold(ctx, holdPatience); err != nil {
 		return 0, false, err
 	}
-	defer first.Release()
+	defer p.release(first)
 	regs, err := first.Regs()
 	if err != nil {
 		return 0, false, err

@@ -29,6 +29,7 @@ type process struct {
 	stands  bool
 	code    *liveText
 	tracers []Range          // code of a recording
+	keep    *tracee.Thread   // the thread that loads the object of a patch: stands until that is in
 	maps    []tracee.Mapping // as they were at some time
 }
 
@@ -92,21 +93,28 @@ func objectsOf(pid int) ([]loadedObject, error) {
 	}
 	var list []loadedObject
 	for _, m := range maps {
-		if !m.Executable() || m.Inode == 0 || !strings.HasPrefix(m.Path, "/") || strings.HasPrefix(m.Path, "/memfd:nopal") {
-			continue
+		if o, ok := openMapping(pid, m); ok {
+			list = append(list, o)
 		}
-		im, err := image.OpenMapped(pid, m.Path, m.Start, m.End)
-		if err != nil {
-			continue
-		}
-		bias, ok := im.Bias(m.Start, m.End, m.Offset)
-		if !ok {
-			im.Close()
-			continue
-		}
-		list = append(list, loadedObject{Mapped{im, bias}, m.Start, m.End})
 	}
 	return list, nil
+}
+
+// openMapping opens the file of a mapping if it is an object's text.
+func openMapping(pid int, m tracee.Mapping) (o loadedObject, ok bool) {
+	if !m.Executable() || m.Inode == 0 || !strings.HasPrefix(m.Path, "/") || strings.HasPrefix(m.Path, "/memfd:nopal") {
+		return o, false
+	}
+	im, err := image.OpenMapped(pid, m.Path, m.Start, m.End)
+	if err != nil {
+		return o, false
+	}
+	bias, ok := im.Bias(m.Start, m.End, m.Offset)
+	if !ok {
+		im.Close()
+		return o, false
+	}
+	return loadedObject{Mapped{im, bias}, m.Start, m.End}, true
 }
 
 // Objects implements [World].
@@ -181,7 +189,7 @@ func (p *process) remotely(ctx context.Context, f func() error) error {
 			continue
 		}
 		if err := th.Hold(ctx, patience); err == nil {
-			defer th.Release()
+			defer p.release(th)
 			return f()
 		}
 	}
@@ -189,6 +197,13 @@ func (p *process) remotely(ctx context.Context, f func() error) error {
 		return err
 	}
 	return errors.Join(f(), p.goOn())
+}
+
+// release lets a thread go that was stopped to be looked at.
+func (p *process) release(th *tracee.Thread) {
+	if th != p.keep {
+		th.Release()
+	}
 }
 
 // mapAt maps anonymous memory, or that of a file, at an address that is free.

@@ -11,3 +11,7 @@ import (
 func unwindRegs(r *tracee.Regs) unwind.Regs { return unwind.Regs{SP: r.SP(), PC: r.PC()} }
 
 func syscallOf(*tracee.Regs) uint64 { return 0 }
+
+func returned(r tracee.Regs, _ uint64) *tracee.Regs { return &r }
+
+func argumentsOf(*tracee.Regs) [3]uint64 { return [3]uint64{} }

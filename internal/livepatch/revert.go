@@ -44,6 +44,9 @@ func Revert(ctx context.Context, pid int, name string, o Options) (*Result, erro
 		return fail(ErrNoPatch)
 	}
 	doc := &p.state.doc
+	if err := p.noteUnloaded(o); err != nil {
+		return fail(err)
+	}
 	if tr := doc.Transition; tr != nil && (name == "" || tr.Patch == name) {
 		// Left by a nopal that was killed: it goes back from where it is.
 		name = tr.Patch
@@ -70,16 +73,16 @@ func Revert(ctx context.Context, pid int, name string, o Options) (*Result, erro
 	if name == "" {
 		if active := doc.active(); len(active) > 0 {
 			name = active[0].Name
+		} else {
+			name = doc.absent()
 		}
 	}
 	q := doc.patch(name)
-	if q == nil || q.State != stateApplied {
+	switch {
+	case q == nil || q.State == stateReverted || q.State == stateReplaced:
 		return fail(ErrNoPatch)
-	}
-	if !p.present(q) {
-		o.log("%s is not mapped any more: there is nothing to revert", q.Object)
-		q.State = stateReverted
-		if err := p.state.save(); err != nil {
+	case q.State == statePending || q.State == stateUnloaded:
+		if err := p.revertAbsent(ctx, q, o); err != nil {
 			return fail(err)
 		}
 		return &Result{Name: name, Functions: len(q.Funcs)}, nil
@@ -105,16 +108,6 @@ func Revert(ctx context.Context, pid int, name string, o Options) (*Result, erro
 		return fail(err)
 	}
 	return res, nil
-}
-
-// present reports whether the object of a patch is mapped where it was.
-func (p *process) present(q *patchState) bool {
-	for _, o := range p.objects {
-		if o.Bias == q.Bias && o.Image.BuildID == q.BuildID {
-			return true
-		}
-	}
-	return false
 }
 
 // wishFor asks the nopal that is applying a patch to revert it, and waits until it has.

@@ -58,6 +58,8 @@ type document struct {
 	// Stale says that there has been a transition since all threads were seen outside
 	// of the stubs' code.
 	Stale bool `json:"stale,omitempty"`
+	// Loader says how the dynamic linker is watched, or was.
+	Loader *loaderState `json:"loader,omitempty"`
 }
 
 // States of a patch.
@@ -67,6 +69,8 @@ const (
 	stateApplied    = "applied"
 	stateReverted   = "reverted"
 	stateReplaced   = "replaced" // by one that supersedes all others
+	statePending    = "pending"  // its object is not there
+	stateUnloaded   = "unloaded" // its object has been there
 )
 
 // patchState is one patch. Addresses are those of the process.
@@ -82,6 +86,9 @@ type patchState struct {
 	Frames  Range       `json:"frames"` // call frame information of the new code
 	Calls   Callbacks   `json:"callbacks"`
 	Replace bool        `json:"replace,omitempty"`
+	// Known says that threads may make the code known to the program's unwinder, which
+	// looks there for ever.
+	Known bool `json:"known,omitempty"`
 }
 
 // funcState is one function that a patch replaces.
@@ -277,7 +284,9 @@ func (f *funcState) stubs() uint64 {
 func (f *funcState) original() uint64 { return f.Stub + entry.PatchStubSize }
 
 // over reports whether nothing leads to a patch any more.
-func (p *patchState) over() bool { return p.State == stateReverted || p.State == stateReplaced }
+func (p *patchState) over() bool {
+	return p.State == stateReverted || p.State == stateReplaced || p.State == stateUnloaded
+}
 
 // redirect is the address of the instruction that leads to the stub.
 func (f *funcState) redirect() uint64 {

@@ -14,15 +14,16 @@ type Status struct {
 // PatchStatus is one patch, as the process says.
 type PatchStatus struct {
 	Name    string `json:"name"`
-	State   string `json:"state"`   // transition, applied, reverted, replaced
+	State   string `json:"state"`   // pending, transition, applied, reverted, replaced, unloaded
 	Pending []int  `json:"pending"` // ids of threads that have not gone over
 	// Where says for each of them why.
-	Where     []PendingThread `json:"where,omitempty"`
-	To        string          `json:"to,omitempty"` // of a transition: the new functions or the old ones
-	Object    string          `json:"object"`
-	BuildID   string          `json:"build_id"`
-	Gone      bool            `json:"gone,omitempty"` // the object has been unmapped
-	Functions []string        `json:"functions"`
+	Where   []PendingThread `json:"where,omitempty"`
+	To      string          `json:"to,omitempty"` // of a transition: the new functions or the old ones
+	Object  string          `json:"object"`
+	BuildID string          `json:"build_id"`
+	// Watched says of a pending one that a nopal waits for its object.
+	Watched   bool     `json:"watched,omitempty"`
+	Functions []string `json:"functions"`
 }
 
 // PendingThread is a thread that has not gone over.
@@ -61,16 +62,21 @@ func StatusOf(pid int) (*Status, error) {
 	}
 	defer p.closeObjects()
 	for _, q := range s.doc.Patches {
-		one := PatchStatus{Name: q.Name, State: q.State, Pending: []int{}, Object: q.Object, BuildID: q.BuildID, Gone: !p.present(q)}
-		if q.State == stateLoading {
+		one := PatchStatus{Name: q.Name, State: q.State, Pending: []int{}, Object: q.Object, BuildID: q.BuildID, Functions: []string{}}
+		switch {
+		case q.State == stateLoading:
 			one.State = stateTransition
+		case q.State == statePending:
+			one.Watched = s.doc.watched(pid)
+		case (q.State == stateApplied || q.State == stateTransition) && !p.present(q):
+			one.State = stateUnloaded
 		}
 		for _, f := range q.Funcs {
 			if !f.Original {
 				one.Functions = append(one.Functions, f.Name)
 			}
 		}
-		if tr := s.doc.Transition; tr != nil && tr.Patch == q.Name && !q.over() {
+		if tr := s.doc.Transition; tr != nil && tr.Patch == q.Name && one.State != stateUnloaded && !q.over() {
 			one.State, one.To = stateTransition, oldFunctions.String()
 			if tr.ToNew {
 				one.To = newFunctions.String()

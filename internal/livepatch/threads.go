@@ -55,7 +55,7 @@ func (t *transition) each(ctx context.Context, threads []*tracee.Thread, f func(
 		case err == nil:
 			began := time.Now()
 			err = f(th)
-			th.Release()
+			t.release(th)
 			t.stood(time.Since(began))
 			if errors.Is(err, tracee.ErrExited) && t.alive() { // killed meanwhile
 				err = nil
@@ -66,7 +66,7 @@ func (t *transition) each(ctx context.Context, threads []*tracee.Thread, f func(
 			fallthrough
 		default:
 			for _, th := range batch {
-				th.Release()
+				t.release(th)
 			}
 			return append(late, threads...), err
 		}
@@ -164,7 +164,7 @@ func (t *transition) moveAll(ctx context.Context, group []*thread) error {
 	var began time.Time
 	defer func() {
 		for _, n := range held {
-			n.th.Release()
+			t.release(n.th)
 			t.stood(time.Since(began))
 		}
 	}()
@@ -223,7 +223,7 @@ func (t *transition) move(held []*thread) error {
 // stackOf unwinds a stopped thread.
 func (p *process) stackOf(regs *tracee.Regs) ([]unwind.Frame, error) {
 	p.unwinder()
-	return p.unwind.Stack(unwindRegs(regs))
+	return p.unwind.Stack(unwindRegs(p.behindHook(regs)))
 }
 
 // where tells where a stopped thread is that cannot go over, "" if it can. leave is sp
