@@ -18,18 +18,6 @@ type Exit struct {
 	stub   uint32 // offset of its stub from Object.Stubs
 }
 
-// Trampolines are the addresses of the code in an object's island for one mode of
-// recording; 0 for what the mode does not have. Sites call one of the first, the stubs
-// of exits go to one of the others.
-type Trampolines struct {
-	Caller, RegsCaller uint64
-	Root, Not          uint64 // where recording begins, and where it ends: subtrees
-	Trigger            uint64
-	Count              uint64 // for functions whose exits are not known
-
-	ExitRet, ExitGen, ExitPushed uint64
-}
-
 // A stub is what an exit instruction is replaced by a branch to, since it has to be
 // told apart from others and to be switched on and off without stopping anyone (RET
 // and B may not replace one another while others run them, NOP and B may):
@@ -99,10 +87,8 @@ func (r *Record) SetExits(exits []Exit) { r.exits = exits }
 // Exits returns them.
 func (r *Record) Exits() []Exit { return r.exits }
 
-// LayoutStubs gives each exit of the records a place for its stub and returns the
-// bytes that all take. Those of records that are not wanted are not written, but stay
-// free for them.
-func (o *Object) LayoutStubs() uint64 {
+// layoutStubs gives each exit of the records a place for its stub.
+func (ARM64) layoutStubs(o *Object) uint64 {
 	at := uint32(0)
 	for i := range o.Records {
 		r := &o.Records[i]
@@ -128,40 +114,29 @@ func (o *Object) LayoutStubs() uint64 {
 	return uint64(at)
 }
 
-// Wants reports whether a record is to be prepared.
-func (o *Object) Wants(r *Record) bool { return r.Wanted() || o.PrepareAll && r.Reason == "" }
-
-// Stubs makes the stubs of the records that are to be prepared and are not yet, for
-// o.StubsAt, each switched on where its record will be armed. code is as large as
-// LayoutStubs says; each stub that is written there is passed to wrote, if not nil.
-// literal is the word that a function's exits are to load. A function one of whose
-// exits cannot be moved into its stub is entry-only from then on.
-func (t *Table) Stubs(o *Object, code []byte, literal func(r *Record) uint64, wrote func(off, size uint32)) {
-	for i := range o.Records {
-		r := &o.Records[i]
-		if !r.stubs || r.prepared || !o.Wants(r) {
-			continue
+// stubsOf makes the stubs of a record's exits.
+func (ARM64) stubsOf(t *Table, o *Object, r *Record, code []byte, literals func(r *Record) (entry, exit uint64), wrote func(off, size uint32)) error {
+	if !r.stubs {
+		return nil
+	}
+	_, word := literals(r)
+	on := t.target(o, r, true) != 0
+	for j := range r.exits {
+		e := &r.exits[j]
+		if err := o.stub(code, r, e, word, on); err != nil {
+			r.exits, r.stubs = nil, false // entry-only from then on
+			break
 		}
-		word := literal(r)
-		on := t.target(o, r, true) != 0
-		for j := range r.exits {
-			e := &r.exits[j]
-			if err := o.stub(code, r, e, word, on); err != nil {
-				r.exits, r.stubs = nil, false
-				break
-			}
-			if wrote != nil {
-				wrote(e.stub, stubSize)
-				if e.pushed() {
-					wrote(e.stub+stubSize, stubSizePushed-stubSize)
-				}
-			}
-		}
-		r.exitsTo = 0
-		if on && r.stubs {
-			r.exitsTo = o.exitsGo(r)
+		wrote(e.stub, stubSize)
+		if e.pushed() {
+			wrote(e.stub+stubSize, stubSizePushed-stubSize)
 		}
 	}
+	r.exitsTo = 0
+	if on && r.stubs {
+		r.exitsTo = o.exitsGo(r)
+	}
+	return nil
 }
 
 // stub writes one.
@@ -206,10 +181,10 @@ func (o *Object) stub(code []byte, r *Record, e *Exit, literal uint64, on bool) 
 	return nil
 }
 
-// Original returns the instruction at addr that the stub which addr branches to stands
+// originalExit returns the instruction at addr that the stub which addr branches to stands
 // for, as the stub executes it. ok is false if it is no stub. Where several objects were
 // at addr one after the other, it is that of the one that is there.
-func Original(text arm64.Text, addr, stub uint64) (insn uint32, ok bool, err error) {
+func originalExit(text Text, addr, stub uint64) (insn uint32, ok bool, err error) {
 	var head [4]uint32
 	for i := range head {
 		if head[i], err = text.Load(stub + uint64(i)*arm64.InsnSize); err != nil {

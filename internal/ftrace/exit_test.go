@@ -36,17 +36,17 @@ func withExits(t *testing.T) (*text, *text, *Object, *Table) {
 		m.set(e.Addr, e.Insn)
 	}
 	o.Records[0].SetExits(exits)
-	table := &Table{}
+	table := &Table{Method: ARM64{}}
 	if _, err := table.Register(&Ops{Name: "record", Match: matching("a*")}); err != nil {
 		t.Fatal(err)
 	}
 	table.Add(o)
-	size := o.LayoutStubs()
+	size := table.LayoutStubs(o)
 	if want := uint64(4*stubSize + stubSizePushed); size != want {
 		t.Fatalf("stubs take %d bytes, want %d: returns share one", size, want)
 	}
 	stubs := &text{base: o.StubsAt, code: make([]byte, size)}
-	table.Stubs(o, stubs.code, func(*Record) uint64 { return 0x1234567890abcdef }, nil)
+	table.Stubs(o, stubs.code, func(*Record) (uint64, uint64) { return 0, 0x1234567890abcdef }, nil)
 	return m, stubs, o, table
 }
 
@@ -62,6 +62,14 @@ func (b both) of(at uint64) *text {
 
 func (b both) Load(at uint64) (uint32, error)     { return b.of(at).insn(at), nil }
 func (b both) Store(at uint64, insn uint32) error { b.of(at).set(at, insn); return nil }
+
+func (b both) LoadBytes(at uint64, size int) (uint64, error) {
+	return LiveText{b.of(at)}.LoadBytes(at, size)
+}
+func (b both) StoreBytes(at uint64, size int, v uint64) error {
+	return LiveText{b.of(at)}.StoreBytes(at, size, v)
+}
+func (b both) StoreWith(at uint64, size int, v uint64) error { return b.StoreBytes(at, size, v) }
 
 // branch is where the instruction at an address leads, 0 for a NOP.
 func branch(t *testing.T, m *text, at uint64) uint64 {
@@ -188,12 +196,12 @@ func TestOriginal(t *testing.T) {
 	if errs := table.Prepare(all, o); errs != nil {
 		t.Fatal(errs)
 	}
-	if _, ok, err := Original(all, 0x400020, 0x400000); ok || err != nil {
+	if _, ok, err := originalExit(all, 0x400020, 0x400000); ok || err != nil {
 		t.Fatalf("what is no stub is taken for one: %v", err)
 	}
 	for _, on := range []bool{true, false} {
 		for _, e := range o.Records[0].Exits() {
-			insn, ok, err := Original(all, e.Addr, branch(t, m, e.Addr))
+			insn, ok, err := originalExit(all, e.Addr, branch(t, m, e.Addr))
 			if insn != e.Insn || !ok || err != nil {
 				t.Errorf("stub of %08x at %#x: %08x, %v, %v", e.Insn, e.Addr, insn, ok, err)
 			}

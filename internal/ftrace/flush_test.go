@@ -9,7 +9,7 @@ func TestFlushKeepsPairsTogether(t *testing.T) {
 	const breakpoint = 0xd4200000
 	for site := range 4 {
 		m, o := newText()
-		table := &Table{}
+		table := &Table{Method: ARM64{}}
 		if _, err := table.Register(&Ops{Name: "all"}); err != nil {
 			t.Fatal(err)
 		}

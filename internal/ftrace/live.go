@@ -2,22 +2,21 @@ package ftrace
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
-
-	"nopal/internal/arch/arm64"
 )
 
 // LiveBatch collects changes to text that others run meanwhile, and writes those that
-// are near to one another at once. Only instructions that may be replaced while others
-// run them (NOP, B, BL) may be stored.
+// are near to one another at once. Only what may be replaced while others run it may be
+// stored: see [Method].
 //
-// A run of changes is written with what lies between, which stays as it is. The kernel
-// copies it with stores of 8 or 16 bytes, aligned since the run is; each contains
-// whole instructions and is seen whole (Arm ARM B2.2.1), so of each instruction others
-// see the old or the new one.
+// Of instructions of 4 bytes a run of changes is written with what lies between, which
+// stays as it is. The kernel copies it with stores of 8 or 16 bytes, aligned since the run
+// is; each contains whole instructions and is seen whole (Arm ARM B2.2.1), so of each
+// instruction others see the old or the new one. Words of 8 bytes, those of x86-64, are
+// written one by one: the kernel copies by REP MOVSB there, which promises nothing about
+// more than one.
 type LiveBatch struct {
 	Memory  Memory
 	cache   BatchText
@@ -29,23 +28,42 @@ const fewChanges = 2
 
 // Load reads the instruction at addr as it will be.
 func (t *LiveBatch) Load(addr uint64) (uint32, error) {
+	v, err := t.LoadBytes(addr, word)
+	return uint32(v), err
+}
+
+// LoadBytes reads some bytes at addr as they will be.
+func (t *LiveBatch) LoadBytes(addr uint64, size int) (uint64, error) {
 	t.cache.Memory = t.Memory
-	return t.cache.Load(addr)
+	return t.cache.LoadBytes(addr, size)
 }
 
 // Store changes the instruction at addr; [LiveBatch.Flush] writes it.
 func (t *LiveBatch) Store(addr uint64, insn uint32) error {
+	return t.StoreBytes(addr, word, uint64(insn))
+}
+
+// StoreBytes changes some bytes at addr, a multiple of how many they are.
+func (t *LiveBatch) StoreBytes(addr uint64, size int, v uint64) error {
+	if addr%uint64(size) != 0 {
+		return fmt.Errorf("write %d bytes of text at %#x while others run it: they are not aligned", size, addr)
+	}
 	t.cache.Memory = t.Memory
 	p, err := t.cache.page(addr)
 	if err != nil {
 		return err
 	}
 	at := p[addr%batchPage:]
-	if old := binary.LittleEndian.Uint32(at); old != insn {
-		t.changes = append(t.changes, change{addr, old, insn})
-		binary.LittleEndian.PutUint32(at, insn)
+	if old := getBytes(at, size); old != v {
+		t.changes = append(t.changes, change{addr: addr, size: size, old: old, new: v})
+		putBytes(at, size, v)
 	}
 	return nil
+}
+
+// StoreWith is not for text that others run: no change there depends on another.
+func (t *LiveBatch) StoreWith(addr uint64, size int, v uint64) error {
+	return t.StoreBytes(addr, size, v)
 }
 
 // Flush writes what was changed, first the changes that first selects. What somebody
@@ -82,7 +100,8 @@ func (t *LiveBatch) flushPage(changes []change) error {
 	const align = 16
 	var errs []error
 	start := changes[0].addr &^ (align - 1)
-	end := (changes[len(changes)-1].addr + arm64.InsnSize + align - 1) &^ (align - 1)
+	last := changes[len(changes)-1]
+	end := (last.addr + uint64(last.size) + align - 1) &^ (align - 1)
 	run := make([]byte, end-start)
 	if _, err := t.Memory.ReadAt(run, int64(start)); err != nil {
 		return fmt.Errorf("read text at %#x: %w", start, err)
@@ -91,17 +110,17 @@ func (t *LiveBatch) flushPage(changes []change) error {
 	some := false
 	for _, c := range changes {
 		at := run[c.addr-start:]
-		switch found := binary.LittleEndian.Uint32(at); {
+		switch found := getBytes(at, c.size); {
 		case found == c.new:
 		case found != c.old:
-			errs = append(errs, &arm64.MismatchError{Op: "write text", Site: c.addr, Addr: c.addr, Expected: c.old, Found: found})
-		case len(changes) <= fewChanges:
-			if err := live.Store(c.addr, c.new); err != nil {
+			errs = append(errs, &MismatchError{"write text", c.addr, c.size, c.old, found})
+		case len(changes) <= fewChanges || c.size != word:
+			if err := live.StoreBytes(c.addr, c.size, c.new); err != nil {
 				errs = append(errs, err)
 			}
-			binary.LittleEndian.PutUint32(at, c.new)
+			putBytes(at, c.size, c.new)
 		default:
-			binary.LittleEndian.PutUint32(at, c.new)
+			putBytes(at, c.size, c.new)
 			some = true
 		}
 	}

@@ -73,7 +73,7 @@ func TestLiveBatchMismatch(t *testing.T) {
 	}
 	m.set(0x400020, 0xd4200000)
 	err := batch.Flush(nil)
-	var mismatch *arm64.MismatchError
+	var mismatch *MismatchError
 	if !errors.As(err, &mismatch) || mismatch.Addr != 0x400020 {
 		t.Errorf("error %v", err)
 	}

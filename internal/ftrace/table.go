@@ -3,24 +3,30 @@ package ftrace
 import (
 	"fmt"
 	"slices"
-
-	"nopal/internal/arch/arm64"
 )
 
 // Record is one site of the target: dyn_ftrace in the kernel.
 type Record struct {
-	Addr     uint64 // of slot 1 in the target
+	Addr     uint64 // of what is changed at it, in the target
+	Body     uint64 // where the function goes on behind that
+	Short    uint64 // see image.Site; 0: none
+	Called   bool   // the method's way to see an exit is to call the body, and it may be
 	Site     int    // in the image's sites
 	Reason   string // why it cannot be traced; "" if it can
 	ops      opsSet
-	prepared bool   // slot 1 saves the link register, exits go to their stubs
-	stubs    bool   // its exits have places for stubs
+	prepared bool   // its site has been changed, and so have its exits
+	stubs    bool   // it, or its exits, have places for stubs
 	override int8   // 1: armed whatever ops want, -1: disarmed
-	target   uint64 // what slot 2 calls; 0: nothing
+	target   uint64 // what its site calls; 0: nothing
 	exits    []Exit
 	exitsTo  uint64 // where the stub of its RET goes; 0: switched off
 	own      Own
 	inject   uint64 // for ops that change the pc; goes on to what there would be without them
+
+	stub     uint32 // of a site with one: its offset from Object.StubsAt
+	leads    uint64 // the trampoline that this goes to, on or off; 0: none
+	old      uint64 // what the site holds as compiled
+	oldShort uint64
 }
 
 // Own is code that was made for one function. Its site and the stubs of its exits lead
@@ -46,7 +52,7 @@ func (r *Record) Armed() (target uint64, ok bool) { return r.target, r.target !=
 // Wanted reports whether the site is to call anything.
 func (r *Record) Wanted() bool { return (r.ops != 0 || r.override > 0) && r.override >= 0 }
 
-// Prepared reports whether slot 1 is written.
+// Prepared reports whether the site has been changed, so that it can be armed.
 func (r *Record) Prepared() bool { return r.prepared }
 
 // Namer gives the names of an object's sites.
@@ -92,6 +98,7 @@ func (o *Object) selected(r *Record, op *Ops) bool {
 
 // Table is all that is traced in one process.
 type Table struct {
+	Method  Method
 	Objects []*Object
 	ops     [MaxOps]*Ops
 	inUse   opsSet
@@ -108,7 +115,7 @@ type override struct {
 
 // Clone returns a table with the same ops and copies of the objects, by the originals.
 func (t *Table) Clone() (*Table, map[*Object]*Object) {
-	c := &Table{ops: t.ops, inUse: t.inUse, off: t.off, overrides: slices.Clone(t.overrides)}
+	c := &Table{Method: t.Method, ops: t.ops, inUse: t.inUse, off: t.off, overrides: slices.Clone(t.overrides)}
 	copies := make(map[*Object]*Object, len(t.Objects))
 	for _, o := range t.Objects {
 		copies[o] = o.Clone()
@@ -261,34 +268,82 @@ func (t *Table) common(o *Object, r *Record, set opsSet) uint64 {
 		return o.Root
 	case f&(FlagRegs|FlagStack) != 0:
 		return o.RegsCaller
-	case o.Count != 0 && r.exits == nil: // one that never returns has none, and is known
+	case o.Count != 0 && r.exits == nil && !r.Called: // one that never returns has none, and is known
 		return o.Count
 	default:
 		return o.Caller
 	}
 }
 
-// Prepare writes slot 1, and the exits, of every site of o that an ops wants. All
-// threads must be stopped, none with its pc at slot 2 of such a site, or the object
-// not running yet. A site that does not hold what it should is left out with a reason;
-// a function whose exits do not is entry-only.
-func (t *Table) Prepare(text arm64.Text, o *Object) (refused []error) {
+// Wants reports whether a record is to be prepared.
+func (o *Object) Wants(r *Record) bool { return r.Wanted() || o.PrepareAll && r.Reason == "" }
+
+// LayoutStubs gives the stubs of an object's functions their places and returns the
+// bytes that all take. Those of records that are not wanted are not written, but stay
+// free for them.
+func (t *Table) LayoutStubs(o *Object) uint64 { return t.Method.layoutStubs(o) }
+
+// Look finds out what the sites of o hold that are to be prepared and are not yet. One
+// that does not hold what it should is left out with a reason.
+func (t *Table) Look(text Text, o *Object) (refused []error) {
 	for i := range o.Records {
 		r := &o.Records[i]
 		if !o.Wants(r) || r.prepared {
 			continue
 		}
-		if err := arm64.InitNop(text, r.Addr); err != nil {
-			r.Reason = err.Error()
-			r.ops, r.override = 0, 0
-			refused = append(refused, fmt.Errorf("prepare %s in %s: %w", o.Name(r), o.Path, err))
+		if err := t.Method.look(text, r); err != nil {
+			refused = append(refused, o.refuse(r, err))
+		}
+	}
+	return refused
+}
+
+// refuse leaves a record out.
+func (o *Object) refuse(r *Record, err error) error {
+	r.Reason = err.Error()
+	r.ops, r.override = 0, 0
+	return fmt.Errorf("prepare %s in %s: %w", o.Name(r), o.Path, err)
+}
+
+// Stubs makes the stubs of the records that are to be prepared and are not yet, for
+// o.StubsAt, each switched on where its record will be armed. code is as large as
+// LayoutStubs says; each stub that is written there is passed to wrote, if not nil.
+// literals gives the words that the code for a function's entry and exits is to load.
+func (t *Table) Stubs(o *Object, code []byte, literals func(r *Record) (entry, exit uint64), wrote func(off, size uint32)) (refused []error) {
+	if wrote == nil {
+		wrote = func(uint32, uint32) {}
+	}
+	for i := range o.Records {
+		r := &o.Records[i]
+		if r.prepared || !o.Wants(r) {
+			continue
+		}
+		if err := t.Method.stubsOf(t, o, r, code, literals, wrote); err != nil {
+			refused = append(refused, o.refuse(r, err))
+		}
+	}
+	return refused
+}
+
+// Prepare changes every site of o that an ops wants, and its exits. All
+// threads must be stopped, none with its pc inside of such a site (see Method.Inside), or
+// the object not running yet. A site that does not hold what it should is left out with a
+// reason; a function whose exits do not is entry-only.
+func (t *Table) Prepare(text Text, o *Object) (refused []error) {
+	for i := range o.Records {
+		r := &o.Records[i]
+		if !o.Wants(r) || r.prepared {
+			continue
+		}
+		if err := t.Method.prepareSite(text, o, r); err != nil {
+			refused = append(refused, o.refuse(r, err))
 			continue
 		}
 		r.prepared = true
 		if !r.stubs {
 			continue
 		}
-		if err := o.prepareExits(text, r); err != nil {
+		if err := t.Method.prepareExits(text, o, r); err != nil {
 			r.exits, r.stubs = nil, false
 			refused = append(refused, fmt.Errorf("prepare exits of %s in %s: %w", o.Name(r), o.Path, err))
 		}
@@ -296,40 +351,15 @@ func (t *Table) Prepare(text arm64.Text, o *Object) (refused []error) {
 	return refused
 }
 
-// Update makes slot 2 of every site of o call what its ops need, and switches its
+// Update makes every site of o call what its ops need, and switches its
 // exits, stopping nobody. It goes on after an error and returns the first.
-//
-// Exits are switched on before their entry and off behind it, so that a call whose
-// entry is recorded is not left without its exit but where it runs meanwhile.
-func (t *Table) Update(text arm64.Text, o *Object) error {
+func (t *Table) Update(text Text, o *Object) error {
 	var first error
 	for i := range o.Records {
 		r := &o.Records[i]
-		want := t.target(o, r, r.prepared)
-		err := error(nil)
-		if want != 0 && r.prepared {
-			err = o.switchExits(text, r, true)
-		}
-		switch {
-		case err != nil || want == r.target:
-		case r.target == 0:
-			err = arm64.MakeCall(text, r.Addr, want)
-		case want == 0:
-			err = arm64.MakeNop(text, r.Addr, r.target)
-		default:
-			err = arm64.ModifyCall(text, r.Addr, r.target, want)
-		}
-		if err != nil {
-			if first == nil {
-				first = fmt.Errorf("%s in %s: %w", o.Name(r), o.Path, err)
-			}
-			continue
-		}
-		r.target = want
-		if want == 0 && r.exitsTo != 0 {
-			if err := o.switchExits(text, r, false); err != nil && first == nil {
-				first = fmt.Errorf("%s in %s: %w", o.Name(r), o.Path, err)
-			}
+		err := t.Method.update(text, o, r, t.target(o, r, r.prepared))
+		if err != nil && first == nil {
+			first = fmt.Errorf("%s in %s: %w", o.Name(r), o.Path, err)
 		}
 	}
 	return first

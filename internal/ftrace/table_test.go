@@ -72,7 +72,7 @@ func calls(t *testing.T, m *text, site uint64) uint64 {
 
 func TestOpsCombine(t *testing.T) {
 	m, o := newText()
-	table := &Table{}
+	table := &Table{Method: ARM64{}}
 	plain := &Ops{Name: "plain", Match: matching("a*")}
 	regs := &Ops{Name: "regs", Flags: FlagRegs, Match: matching("*a")}
 	for _, op := range []*Ops{plain, regs} {
@@ -115,7 +115,7 @@ func TestForeignInstructionsAreRefused(t *testing.T) {
 	const breakpoint = 0xd4200000
 	for slot := uint64(0); slot < 8; slot += 4 {
 		m, o := newText()
-		table := &Table{}
+		table := &Table{Method: ARM64{}}
 		if _, err := table.Register(&Ops{Name: "all"}); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestForeignInstructionsAreRefused(t *testing.T) {
 
 func TestOnlyOneChangesThePC(t *testing.T) {
 	_, o := newText()
-	table := &Table{}
+	table := &Table{Method: ARM64{}}
 	table.Add(o)
 	if _, err := table.Register(&Ops{Name: "first", Flags: FlagIPModify, Match: matching("alpha")}); err != nil {
 		t.Fatal(err)
@@ -173,10 +173,10 @@ func TestBatchEqualsLive(t *testing.T) {
 	m2, o2 := newText()
 	batch := &BatchText{Memory: m2}
 	for _, c := range []struct {
-		text arm64.Text
+		text Text
 		o    *Object
 	}{{LiveText{m1}, o1}, {batch, o2}} {
-		table := &Table{}
+		table := &Table{Method: ARM64{}}
 		if _, err := table.Register(&Ops{Name: "all"}); err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func TestOwnCode(t *testing.T) {
 	const inject, entry, ret = 0x30000, 0x31000, 0x32000
 	_, object := newText()
 	object.Trampolines = Trampolines{Caller: 0x20000, Root: 0x21000, ExitRet: 0x22000}
-	table := &Table{Objects: []*Object{object}}
+	table := &Table{Method: ARM64{}, Objects: []*Object{object}}
 	r := &object.Records[0]
 	r.SetOwn(Own{Entry: entry, ExitRet: ret})
 	r.SetInject(inject)

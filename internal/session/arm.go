@@ -62,7 +62,12 @@ func (s *session) arm(ctx context.Context, globs []string, on bool) (int, error)
 // What was armed and disarmed by name is forgotten. It returns how many functions are
 // armed then.
 func (s *session) refilter(ctx context.Context, f *ftrace.Filter) (int, error) {
+	before := s.rec.o.Filter
 	s.rec.o.Filter = f
+	if _, err := s.rec.code(); err != nil {
+		s.rec.o.Filter = before
+		return 0, err
+	}
 	n := 0
 	for _, t := range s.targets {
 		fresh := s.rec.ops()

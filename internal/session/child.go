@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	"nopal/internal/arch/arm64"
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
 	"nopal/internal/ring"
@@ -23,8 +22,8 @@ const mapFixed = 0x10
 func (t *target) child(p *tracee.Process) *target {
 	c := &target{
 		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
-		objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, index: t.index,
-		profile: t.profile.inherit(), hook: t.hook, hookCall: t.hookCall, rdebug: t.rdebug, probes: t.probes, reads: t.reads, unguarded: t.unguarded,
+		machine: t.machine, objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, index: t.index,
+		profile: t.profile.inherit(), hook: t.hook, rdebug: t.rdebug, probes: t.probes, reads: t.reads, unguarded: t.unguarded,
 	}
 	table, traced := t.table.Clone()
 	c.table = table
@@ -101,12 +100,10 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 // forked before they were.
 func (t *target) inherits(state ring.State) bool {
 	text := ftrace.LiveText{Memory: t.mem}
+	islands := ftrace.Islands{List: state.Islands, Text: text}
 	for _, e := range state.Journal {
-		if e.Old[1] == 0 {
-			continue
-		}
-		if insn, err := text.Load(e.Addr); err == nil {
-			return insn == arm64.MovX9X30
+		if site, ok, err := t.machine.Site(text, islands, e); ok && err == nil {
+			return site.Prepared
 		}
 	}
 	return len(state.Journal) > 0

@@ -37,7 +37,7 @@ func Detach(ctx context.Context, pid int) (DetachReport, error) {
 	if by := recordedBy(s, mem); by != 0 {
 		return DetachReport{Found: true}, &BusyError{PID: pid, By: by}
 	}
-	r := &remover{pid: pid, mem: mem, state: s}
+	r := newRemover(pid, mem, s)
 	if r.disarm() != nil || r.plan() != nil {
 		r.batch = nil // tried again, and its error told, when the threads are stopped
 	}

@@ -60,6 +60,7 @@ func (r *recorder) filterOps() []*ftrace.Ops {
 // planExits finds the exits of the functions of o: of all, since what is not wanted
 // now may be armed later.
 func (t *target) planExits(o *object) {
+	defer func() { o.stubs = t.table.LayoutStubs(o.traced) }()
 	if !t.rec.exits() {
 		return
 	}
@@ -72,6 +73,7 @@ func (t *target) planExits(o *object) {
 		if found.Reason != "" {
 			continue
 		}
+		r.Called = found.Called
 		exits := make([]ftrace.Exit, 0, len(found.List))
 		for _, e := range found.List {
 			if at := e.Addr + o.bias; at >= o.start && at+4 <= o.end {
@@ -82,7 +84,6 @@ func (t *target) planExits(o *object) {
 			r.SetExits(exits)
 		}
 	}
-	o.stubs = o.traced.LayoutStubs()
 }
 
 // stubsOffset is where the stubs begin in an island.
@@ -121,8 +122,13 @@ func (t *target) setTrampolines(o *object) {
 		tr.Caller, tr.Root, tr.Not, exits = at(s.Caller), at(s.Root), at(s.Not), s.Exit
 	case !known:
 		tr.Caller, exits = at(b.CallerUnknown), b.ExitUnknown
+		tr.Called = tr.Caller
+	case t.rec.o.Graph && b.Graph.Caller != 0:
+		tr.Caller, tr.Count = at(b.Graph.Caller), at(b.Caller)
+		tr.Called = tr.Count
 	default:
 		tr.Caller = at(b.Caller)
+		tr.Called = tr.Caller
 	}
 	tr.RegsCaller = at(b.RegsCaller)
 	tr.Trigger = at(b.Trigger)
@@ -148,7 +154,9 @@ func (t *target) writeStubs(o *object) error {
 			err = t.writeIsland(o.traced.StubsAt+uint64(from), code[from:to])
 		}
 	}
-	t.table.Stubs(o.traced, code, func(r *ftrace.Record) uint64 { return t.exitLiteral(o, r) }, func(off, size uint32) {
+	refused := t.table.Stubs(o.traced, code, func(r *ftrace.Record) (entry, exit uint64) {
+		return t.entryLiteral(o, r), t.exitLiteral(o, r)
+	}, func(off, size uint32) {
 		if off > to || off < from {
 			flush()
 			from, to = off, off
@@ -156,6 +164,7 @@ func (t *target) writeStubs(o *object) error {
 		to = max(to, off+size)
 	})
 	flush()
+	t.refused(refused)
 	return err
 }
 
@@ -180,14 +189,19 @@ func (t *target) writeIsland(addr uint64, code []byte) error {
 	return nil
 }
 
+// entryLiteral is the word that a function's entry loads, where it loads one: the code
+// position of its event.
+func (t *target) entryLiteral(o *object, r *ftrace.Record) uint64 {
+	return (o.index + (r.Body-o.start)/4) << entry.WordIndexShift
+}
+
 // exitLiteral is the word that the exits of a function load: the code position of its
 // event, which is that of the entry in the range of the exits; or where it is counted.
 func (t *target) exitLiteral(o *object, r *ftrace.Record) uint64 {
 	if t.rec.o.Profile {
 		return t.profileLiteral(o, r)
 	}
-	const body = 8 // from slot 1 to behind slot 2
-	return (o.exitIndex + (r.Addr+body-o.start)/4) << entry.WordIndexShift
+	return (o.exitIndex + (r.Body-o.start)/4) << entry.WordIndexShift
 }
 
 // controlTail is the end of the control block. Its last word makes the target's

@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"nopal/internal/arch/arm64"
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
 	"nopal/internal/ring"
@@ -51,6 +50,9 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
 	}
 	t.unguarded = t.mapGuards(mmap)
+	if err := t.linkGraph(ctx); err != nil {
+		return fmt.Errorf("install in process %d: %w", t.pid, err)
+	}
 	if err := t.writeSites(objects, resume, stop); err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func (t *target) writeSites(objects []*object, resume, stop func() error) error 
 	if err := t.write(t.all()); err != nil {
 		return err
 	}
-	text, slot2, err := t.prepare(objects)
+	text, inside, err := t.prepare(objects)
 	if err != nil {
 		return err
 	}
@@ -86,7 +88,7 @@ func (t *target) writeSites(objects []*object, resume, stop func() error) error 
 	if t.p.Execs() != execs {
 		return fmt.Errorf("install in process %d: %w", t.pid, tracee.ErrExec)
 	}
-	if err := t.moveBack(slot2); err != nil {
+	if err := t.moveBack(inside); err != nil {
 		return err
 	}
 	t.installed = true
@@ -161,6 +163,9 @@ func (t *target) makeRing(ctx context.Context) error {
 	if err := t.mapShadow(ctx); err != nil {
 		return err
 	}
+	if err := t.mapGraph(ctx); err != nil {
+		return err
+	}
 	return t.writeControl()
 }
 
@@ -213,7 +218,7 @@ func (t *target) makeMemfd(ctx context.Context, called string) (f *os.File, fd i
 // writeControl fills the control block. Its last word makes the target's threads
 // record.
 func (t *target) writeControl() error {
-	head := make([]byte, noSyscallsAt+8)
+	head := make([]byte, fsBaseAt+8)
 	put := binary.LittleEndian.PutUint64
 	put(head[0:], entry.ControlMagic)
 	put(head[8:], uint64(t.inside(t.pid)))
@@ -228,6 +233,9 @@ func (t *target) writeControl() error {
 	if t.forbidden {
 		put(head[noSyscallsAt:], 1)
 	}
+	if aux, err := tracee.Auxv(t.pid); err == nil && aux[tracee.AtHwcap2]&hwcap2FSGSBase != 0 {
+		put(head[fsBaseAt:], 1)
+	}
 	tail := t.controlTail()
 	if _, err := t.mem.WriteAt(head, int64(t.control)); err != nil {
 		return fmt.Errorf("write control block: %w", err)
@@ -238,6 +246,14 @@ func (t *target) writeControl() error {
 	return nil
 }
 
+// fsBaseAt is the offset of entry.Control.FSBase, hwcap2FSGSBase the bit in AT_HWCAP2 that
+// says that RDFSBASE may be executed (arch/x86/include/uapi/asm/hwcap2.h); nothing asks for
+// it elsewhere.
+const (
+	fsBaseAt       = 56
+	hwcap2FSGSBase = 1 << 1
+)
+
 // findTid looks for the thread id in the thread blocks.
 func (t *target) findTid() uint64 {
 	var ids []threadID
@@ -246,7 +262,7 @@ func (t *target) findTid() uint64 {
 			ids = append(ids, threadID{tp, t.inside(th.Tid())})
 		}
 	}
-	if off, ok := findTidOffset(t.mem, ids); ok {
+	if off, ok := t.machine.findTidOffset(t.mem, ids); ok {
 		return uint64(off)
 	}
 	return entry.TidOffsetNone
@@ -265,10 +281,7 @@ func (t *target) journal(objects []*object) error {
 			if !o.traced.Wants(r) || r.Prepared() || o.noted[i] {
 				continue
 			}
-			entries = append(entries, ring.JournalEntry{Addr: r.Addr, Old: [2]uint32{arm64.Nop, arm64.Nop}})
-			for _, e := range r.Exits() {
-				entries = append(entries, ring.JournalEntry{Addr: e.Addr, Old: [2]uint32{e.Insn, 0}})
-			}
+			entries = append(entries, t.machine.Journal(r)...)
 		}
 	}
 	if err := t.ring.AddJournal(entries); err != nil {
@@ -285,12 +298,16 @@ func (t *target) journal(objects []*object) error {
 }
 
 // prepare works out what is to be written at the objects' sites, and notes it in the
-// journal. It returns the addresses of slot 2 of the sites too: a thread that stands
-// there, or will when a signal handler returns, has to be moved back to slot 1, which
-// is a NOP still, before slot 1 is written. So nobody arrives at slot 2 with a stale
-// x9, even if nopal is killed in between.
-func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool, error) {
+// journal. It returns the addresses inside of the sites too, and where a thread has to
+// be moved that stands there, or will when a signal handler returns, before anything is
+// written: back to where there are only NOPs still. So nobody arrives in the middle of
+// what is written, even if nopal is killed in between.
+func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]uint64, error) {
+	text := &ftrace.BatchText{Memory: t.text()}
 	for _, o := range objects {
+		if o.island != 0 {
+			t.refused(t.table.Look(text, o.traced))
+		}
 		if err := t.writeStubs(o); err != nil {
 			return nil, nil, err
 		}
@@ -305,31 +322,40 @@ func (t *target) prepare(objects []*object) (*ftrace.BatchText, map[uint64]bool,
 		return nil, nil, err
 	}
 	t.profileObjects(objects)
-	slot2 := map[uint64]bool{}
-	text := &ftrace.BatchText{Memory: t.text()}
+	inside := map[uint64]uint64{}
 	for _, o := range objects {
 		if o.island == 0 {
 			continue
 		}
 		for i := range o.traced.Records {
 			if r := &o.traced.Records[i]; o.traced.Wants(r) && !r.Prepared() {
-				slot2[r.Addr+arm64.SiteBranchOffset] = true
+				for pc, to := range t.machine.Inside(r) {
+					inside[pc] = to
+				}
 			}
 		}
 		t.putTriggers(o)
-		for _, err := range t.table.Prepare(text, o.traced) {
-			t.rec.warn("not traced: %v", err)
-		}
+		t.refused(t.table.Prepare(text, o.traced))
 		if err := t.table.Update(text, o.traced); err != nil {
 			t.rec.warn("not traced: %v", err)
 		}
 	}
 	text.Order()
-	return text, slot2, nil
+	return text, inside, nil
 }
 
-// moveBack sets every pc that stands at slot 2 of a site back to its slot 1.
-func (t *target) moveBack(slot2 map[uint64]bool) error {
+// refused tells of sites that are left out.
+func (t *target) refused(errs []error) {
+	for _, err := range errs {
+		t.rec.warn("not traced: %v", err)
+	}
+}
+
+// moveBack moves every pc that stands inside of a site.
+func (t *target) moveBack(inside map[uint64]uint64) error {
+	if len(inside) == 0 {
+		return nil
+	}
 	maps, err := tracee.Maps(t.pid)
 	if err != nil {
 		return err
@@ -339,17 +365,18 @@ func (t *target) moveBack(slot2 map[uint64]bool) error {
 		if err != nil {
 			continue // waiting for its vfork child, or gone
 		}
-		if slot2[regs.PC()] {
-			if err := th.SetPC(regs.PC() - arm64.SiteBranchOffset); err != nil {
+		if to, ok := inside[regs.PC()]; ok {
+			if err := th.SetPC(to); err != nil {
 				return fmt.Errorf("move thread %d from %#x: %w", th.Tid(), regs.PC(), err)
 			}
 		}
-		for _, f := range stackFrames(t.mem, maps, regs.SP()) {
-			if !slot2[f.pc] {
+		for _, f := range t.machine.stackFrames(t.mem, maps, regs.SP()) {
+			to, ok := inside[f.pc]
+			if !ok {
 				continue
 			}
 			var b [8]byte
-			binary.LittleEndian.PutUint64(b[:], f.pc-arm64.SiteBranchOffset)
+			binary.LittleEndian.PutUint64(b[:], to)
 			if _, err := t.mem.WriteAt(b[:], int64(f.at)); err != nil {
 				return fmt.Errorf("move signal frame of thread %d from %#x: %w", th.Tid(), f.pc, err)
 			}
@@ -390,7 +417,7 @@ func (t *target) refineTid() {
 			first.pointer, stream = key&^1, n
 		}
 	}
-	off, ok := findTidOffset(t.mem, []threadID{first})
+	off, ok := t.machine.findTidOffset(t.mem, []threadID{first})
 	if !ok {
 		return
 	}

@@ -7,10 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"nopal/internal/arch/arm64"
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
-	"nopal/internal/ring"
 	"nopal/internal/sys"
 	"nopal/internal/tracee"
 )
@@ -20,9 +18,6 @@ const (
 	rdebugBrk   = 16
 	rdebugState = 24
 )
-
-// retX30 is the RET of the loader's debugger hook.
-const retX30 = 0xd65f03c0
 
 // findLoader finds r_debug through the program's dynamic section. A static program
 // has none.
@@ -87,7 +82,7 @@ func rdebugOf(pid int, mem *tracee.Memory) (uint64, error) {
 	return 0, nil
 }
 
-// mapHook finds the RET of the loader's debugger hook and maps an island near it.
+// mapHook finds the loader's debugger hook and maps an island near it.
 func (t *target) mapHook(mmap remoteMap) error {
 	if t.rdebug == 0 {
 		return nil
@@ -104,59 +99,47 @@ func (t *target) mapHook(mmap remoteMap) error {
 
 // mapHookAt is mapHook for the hook function at brk.
 func (t *target) mapHookAt(brk uint64, mmap remoteMap) error {
-	text := ftrace.LiveText{Memory: t.mem}
-	ret := uint64(0)
-	for a := brk; a < brk+4*4 && ret == 0; a += 4 {
-		insn, err := text.Load(a)
-		if err != nil {
-			return err
-		}
-		if insn == retX30 {
-			ret = a
-		}
-	}
-	if ret == 0 {
-		return errors.New("the loader's debugger hook is not an empty function")
-	}
 	maps, err := tracee.Maps(t.pid)
 	if err != nil {
 		return err
 	}
-	hook := &object{traced: &ftrace.Object{}}
-	hook.islandSize = t.islandNeed(hook)
-	addr, err := t.noteIsland(maps, hook.islandSize, ret, ret+arm64.InsnSize)
+	m, ok := mappingAt(maps, brk)
+	if !ok {
+		return fmt.Errorf("the loader's debugger hook at %#x is not mapped", brk)
+	}
+	hook, err := t.machine.Hook(&ftrace.BatchText{Memory: t.mem}, brk, ftrace.Span{Start: m.Start, End: m.End})
 	if err != nil {
 		return err
 	}
-	if err := t.makeIsland(hook, addr, mmap); err != nil {
+	island := &object{traced: &ftrace.Object{}}
+	island.islandSize = t.islandNeed(island)
+	addr, err := t.noteIsland(maps, island.islandSize, hook.Start, hook.End)
+	if err != nil {
 		return err
 	}
-	if t.hookCall, err = arm64.EncodeB(ret, addr+t.blob.DLHook); err != nil {
+	if err := t.makeIsland(island, addr, mmap); err != nil {
 		return err
 	}
-	t.hook, t.hookIsland = ret, addr
+	if err := hook.Lead(addr + t.blob.DLHook); err != nil {
+		return err
+	}
+	t.hook, t.hookIsland = hook, addr
 	return nil
 }
 
-// putHook sends the loader's debugger hook to dlHook. The RET is not on the list of
-// instructions that may be replaced while others run them, so all threads are
-// stopped here.
+// putHook sends the loader's debugger hook to dlHook. It is not among what may be replaced
+// while others run it, so all threads are stopped here.
 func (t *target) putHook() error {
-	if t.hook == 0 {
+	if t.hook.None() {
 		return nil
 	}
-	if err := t.ring.AddJournal([]ring.JournalEntry{{Addr: t.hook, Old: [2]uint32{retX30, 0}}}); err != nil {
+	if err := t.ring.AddJournal(t.hook.Journal()); err != nil {
 		return err
 	}
-	text := ftrace.LiveText{Memory: t.text()}
-	insn, err := text.Load(t.hook)
-	if err != nil {
+	if err := t.moveBack(t.hook.Inside()); err != nil {
 		return err
 	}
-	if insn != retX30 {
-		return fmt.Errorf("the loader's debugger hook has changed: %08x at %#x", insn, t.hook)
-	}
-	return text.Store(t.hook, t.hookCall)
+	return t.hook.Put(ftrace.LiveText{Memory: t.text()})
 }
 
 // serve begins to answer the loader's hook.

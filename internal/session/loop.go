@@ -340,7 +340,7 @@ func (s *session) adopt(ctx context.Context, parent *target, p *tracee.Process, 
 	}
 	// Forked while its parent was being installed, or had just executed another
 	// program when we heard of the birth: what it has inherited is of no use.
-	r := &remover{pid: t.pid, mem: t.mem, state: state}
+	r := newRemover(t.pid, t.mem, state)
 	if _, err := r.finish(ctx, p); err != nil {
 		return err
 	}
@@ -481,7 +481,7 @@ func (s *session) letGo(ctx context.Context) {
 			continue
 		}
 		if state, found, err := findState(p.Pid(), p.Memory()); err == nil && found && e.Kind != tracee.EventVforked {
-			r := &remover{pid: p.Pid(), mem: p.Memory(), state: state}
+			r := newRemover(p.Pid(), p.Memory(), state)
 			// What cannot be removed is harmless, and nopal detach can try again.
 			_, _ = r.finish(ctx, p)
 		}
@@ -505,7 +505,7 @@ func (s *session) release(ctx context.Context, t *target) error {
 	}
 	t.leave()
 	t.profileEnds()
-	r := &remover{pid: t.pid, mem: t.mem, state: t.ring.State(t.ringAddr)}
+	r := newRemover(t.pid, t.mem, t.ring.State(t.ringAddr))
 	// The sooner the fewer threads are in our code later; what fails here is tried
 	// again, and its error told, when they are stopped.
 	if r.disarm() != nil || r.plan() != nil {

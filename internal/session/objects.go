@@ -99,11 +99,16 @@ func (o *object) records() []ftrace.Record {
 	sites := o.im.Sites()
 	list := make([]ftrace.Record, 0, len(sites))
 	for i := range sites {
-		addr := sites[i].Addr + o.bias
-		if addr < o.start || addr+8 > o.end {
+		s := &sites[i]
+		addr, body := s.Addr+o.bias, s.Body+o.bias
+		if addr < o.start || body > o.end {
 			continue
 		}
-		list = append(list, ftrace.Record{Addr: addr, Site: i, Reason: sites[i].Reason})
+		r := ftrace.Record{Addr: addr, Body: body, Site: i, Reason: s.Reason}
+		if s.Short != 0 {
+			r.Short = s.Short + o.bias
+		}
+		list = append(list, r)
 	}
 	return list
 }

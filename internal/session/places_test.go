@@ -34,7 +34,7 @@ func TestFindGap(t *testing.T) {
 		{"too large for the hole: above, out of the way of nothing", 2 * page, 0xffff90001000, 0xffff90100000, 0xffff90100000},
 		{"out of reach on both sides", page, 0xffff87000000, 0xffff88000010, 0},
 	} {
-		got, err := findGap(maps, tc.size, page, tc.start, tc.end)
+		got, err := findGap(maps, tc.size, page, tc.start, tc.end, arm64.BranchReach)
 		if got != tc.want || (err == nil) != (tc.want != 0) {
 			t.Errorf("%s: %#x, %v; want %#x", tc.name, got, err, tc.want)
 		}
@@ -51,7 +51,7 @@ func TestFindGapLeavesTheHeapRoom(t *testing.T) {
 		mapping(0x400000, 0x500000, "[heap]"),
 		mapping(0x7000000, 0x7001000, "/far"),
 	}
-	if got, err := findGap(maps, 4096, 4096, lowest, 0x400000); err == nil && got > 0x500000 && got < 0x7000000 {
+	if got, err := findGap(maps, 4096, 4096, lowest, 0x400000, arm64.BranchReach); err == nil && got > 0x500000 && got < 0x7000000 {
 		t.Errorf("%#x is in the way of the heap", got)
 	}
 }
@@ -93,7 +93,7 @@ func TestFrameScan(t *testing.T) {
 		want = append(want, sigframe{at: base + at - pcBefore, pc: 0x1000 + uint64(i), sp: 0x2000 + uint64(i)})
 	}
 	put(1<<17+8, fpsimdWord) // not at a multiple of 16
-	got := frameScan(ownMemory(t), base, base+size)
+	got := framesOnArm(ownMemory(t), base, base+size)
 	if len(got) != len(want) {
 		t.Fatalf("%d frames, want %d: %x", len(got), len(want), got)
 	}
@@ -118,7 +118,8 @@ func TestStackFramesInOneMapping(t *testing.T) {
 	put(lower+64-pcBefore, 2)
 	put(lower+64-spBefore, 0)
 	maps := []tracee.Mapping{mapping(base, base+uint64(len(buf)), "")}
-	got := stackFrames(ownMemory(t), maps, base+upper)
+	arm := machineOf("arm64")
+	got := arm.stackFrames(ownMemory(t), maps, base+upper)
 	if len(got) != 2 || got[0].pc != 1 || got[1].pc != 2 {
 		t.Errorf("frames %x, want pc 1 and 2", got)
 	}
@@ -133,23 +134,24 @@ func TestFindTidOffset(t *testing.T) {
 	binary.LittleEndian.PutUint32(buf[tidAt:], tid)
 	mem := ownMemory(t)
 	ids := []threadID{{pointer, tid}}
-	if off, ok := findTidOffset(mem, ids); !ok || off != -at {
+	arm := machineOf("arm64")
+	if off, ok := arm.findTidOffset(mem, ids); !ok || off != -at {
 		t.Errorf("one place: %d, %v; want %d", off, ok, -at)
 	}
 	// The same number elsewhere: glibc's list head behind the right one decides.
 	binary.LittleEndian.PutUint32(buf[tidAt+0x100:], tid)
-	if off, ok := findTidOffset(mem, ids); ok {
+	if off, ok := arm.findTidOffset(mem, ids); ok {
 		t.Errorf("two places, nothing to tell them apart: %d", off)
 	}
 	binary.LittleEndian.PutUint64(buf[tidAt+16:], base+tidAt+16)
-	if off, ok := findTidOffset(mem, ids); !ok || off != -at {
+	if off, ok := arm.findTidOffset(mem, ids); !ok || off != -at {
 		t.Errorf("two places, one like glibc's: %d, %v; want %d", off, ok, -at)
 	}
 	// A thread without a block, and one whose id is not there.
-	if _, ok := findTidOffset(mem, []threadID{{0, tid}}); ok {
+	if _, ok := arm.findTidOffset(mem, []threadID{{0, tid}}); ok {
 		t.Error("found for a thread without a thread pointer")
 	}
-	if _, ok := findTidOffset(mem, append(ids, threadID{pointer, tid + 1})); ok {
+	if _, ok := arm.findTidOffset(mem, append(ids, threadID{pointer, tid + 1})); ok {
 		t.Error("found although one thread has its id elsewhere")
 	}
 }

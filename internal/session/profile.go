@@ -38,9 +38,6 @@ const (
 	profileLocked = 32 << 20  // and in a program that has locked its memory
 )
 
-// bodyOffset is from a site's first slot to behind its second.
-const bodyOffset = 8
-
 // profile is where the calls of a target are counted.
 type profile struct {
 	file   *os.File
@@ -124,8 +121,8 @@ func (t *target) profileObjects(objects []*object) {
 				continue
 			}
 			if n := t.number(o, r); n != 0 {
-				p.sites[r.Addr+bodyOffset] = n
-				p.enter(r.Addr+bodyOffset, counterOffset(n))
+				p.sites[r.Body] = n
+				p.enter(r.Body, counterOffset(n))
 			}
 		}
 	}

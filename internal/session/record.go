@@ -232,7 +232,7 @@ func (t *target) takeBack(ctx context.Context) error {
 		state, found, err = t.ring.State(t.ringAddr), true, nil
 	}
 	if err == nil && found {
-		r := &remover{pid: t.pid, mem: t.mem, state: state}
+		r := newRemover(t.pid, t.mem, state)
 		_, err = r.finish(ctx, t.p)
 	}
 	return errors.Join(err, closeFDs(ctx, t.p))

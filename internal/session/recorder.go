@@ -57,6 +57,13 @@ func newRecorder(o Options) (*recorder, error) {
 	if _, err := ring.Size(o.Buffer); err != nil {
 		return nil, err
 	}
+	if _, err := (&recorder{o: o}).code(); err != nil {
+		return nil, err
+	}
+	varies := entry.CheckProcessor()
+	if varies != nil && !errors.Is(varies, entry.ErrCounterVaries) {
+		return nil, varies
+	}
 	file, err := createOutput(o.Output, o.Owner)
 	if err != nil {
 		return nil, err
@@ -65,11 +72,14 @@ func newRecorder(o Options) (*recorder, error) {
 		o: o, file: file, started: time.Now(), cache: newImageCache(),
 		images: map[*image.Image]uint32{}, threads: map[threadKey]bool{}, profiled: map[profiled]bool{},
 	}
-	if r.w, err = trace.NewWriter(file); err == nil {
+	if r.w, err = trace.NewWriter(file, trace.NativeMachine()); err == nil {
 		err = r.begin()
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
+	}
+	if varies != nil {
+		r.warn("%v", varies)
 	}
 	return r, nil
 }
@@ -125,7 +135,7 @@ func (r *recorder) begin() error {
 		return entry.ErrNotSupported
 	}
 	mono, realtime := sys.Clocks()
-	return r.w.WriteClock(trace.Clock{Source: "cntvct", Frequency: frequency, Ticks: entry.Counter(), Mono: mono, Real: realtime})
+	return r.w.WriteClock(trace.Clock{Source: native().counter, Frequency: frequency, Ticks: entry.Counter(), Mono: mono, Real: realtime})
 }
 
 func (r *recorder) action() uint64 {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"nopal/internal/arch/arm64"
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
 	"nopal/internal/ring"
@@ -20,6 +19,7 @@ import (
 // target that runs and a state to go on from.
 type remover struct {
 	pid      int
+	machine  machine
 	mem      *tracee.Memory
 	text     ftrace.Memory // as target.text; nil: mem
 	state    ring.State
@@ -28,18 +28,21 @@ type remover struct {
 	restored int
 }
 
-// liveLook is a [arm64.Text] that reads pages once and writes at once.
+// liveLook is a [ftrace.Text] that reads pages once and writes at once.
 type liveLook struct {
+	ftrace.LiveText
 	batch ftrace.BatchText
-	live  ftrace.LiveText
 }
 
 func newLiveLook(mem ftrace.Memory) *liveLook {
-	return &liveLook{ftrace.BatchText{Memory: mem}, ftrace.LiveText{Memory: mem}}
+	return &liveLook{ftrace.LiveText{Memory: mem}, ftrace.BatchText{Memory: mem}}
 }
 
-func (t *liveLook) Load(addr uint64) (uint32, error)     { return t.batch.Load(addr) }
-func (t *liveLook) Store(addr uint64, insn uint32) error { return t.live.Store(addr, insn) }
+func (t *liveLook) Load(addr uint64) (uint32, error) { return t.batch.Load(addr) }
+
+func (t *liveLook) LoadBytes(addr uint64, size int) (uint64, error) {
+	return t.batch.LoadBytes(addr, size)
+}
 
 func (r *remover) code() ftrace.Memory {
 	if r.text != nil {
@@ -48,34 +51,27 @@ func (r *remover) code() ftrace.Memory {
 	return r.mem
 }
 
-// callsUs reports whether insn at pc branches into one of our islands.
-func (r *remover) callsUs(pc uint64, insn uint32) bool {
-	target, ok := arm64.BranchTarget(pc, insn)
-	return ok && isOurs(r.state.Islands, target)
+func newRemover(pid int, mem *tracee.Memory, state ring.State) *remover {
+	return &remover{pid: pid, machine: native(), mem: mem, state: state}
 }
 
-// disarm turns every armed slot 2 into a NOP. It stops nobody: NOP and BL may
-// replace one another (Arm ARM B2.2.5).
+// islands are what sites lead to that are ours.
+func (r *remover) islands() ftrace.Islands {
+	return ftrace.Islands{List: r.state.Islands, Text: &ftrace.BatchText{Memory: r.mem}}
+}
+
+// disarm makes sites call nothing, stopping nobody, where that has to come first.
 func (r *remover) disarm() error {
-	text := newLiveLook(r.code())
+	text, islands := newLiveLook(r.code()), r.islands()
 	for _, e := range r.state.Journal {
-		if e.Addr == 0 || e.Old[1] == 0 {
+		if e.Addr == 0 {
 			continue
 		}
-		at := e.Addr + arm64.SiteBranchOffset
-		insn, err := text.Load(at)
-		if err != nil {
-			if notThere(err) {
-				return err
-			}
-			continue // unmapped since
-		}
-		if insn == e.Old[1] || !r.callsUs(at, insn) {
-			continue
-		}
-		if err := text.Store(at, e.Old[1]); err != nil {
+		err := r.machine.Disarm(text, islands, e)
+		if err != nil && (notThere(err) || ftrace.IsWriteError(err)) {
 			return err
 		}
+		// Any other: unmapped since.
 	}
 	return nil
 }
@@ -83,51 +79,21 @@ func (r *remover) disarm() error {
 // plan works out how the other instructions are put back, after disarm. Threads may run.
 func (r *remover) plan() error {
 	text := &ftrace.BatchText{Memory: r.code()}
-	islands := &ftrace.BatchText{Memory: r.mem}
+	islands := r.islands()
 	r.restored, r.changed = 0, nil
 	for _, e := range r.state.Journal {
 		if e.Addr == 0 {
 			continue
 		}
-		insn, err := text.Load(e.Addr)
-		if err != nil {
-			if notThere(err) {
-				return err
-			}
-			continue
-		}
-		// Where the object was unmapped another may be mapped now: a site is ours only
-		// with its second slot as it has to be.
-		ours := r.callsUs(e.Addr, insn)
-		if e.Old[1] != 0 {
-			second, err := text.Load(e.Addr + arm64.SiteBranchOffset)
-			if err != nil || second != e.Old[1] {
-				continue
-			}
-			ours = insn == arm64.MovX9X30
-			if !ours && insn != e.Old[0] {
-				r.changed = append(r.changed, fmt.Sprintf("%#x: %08x", e.Addr, insn))
-			}
-		}
-		if !ours {
-			continue
-		}
-		old := e.Old[0]
-		if to, ok := arm64.BranchTarget(e.Addr, insn); ok {
-			// Another object may have been here before, with another instruction: the
-			// stub has the right one. The loader's hook has no stub.
-			stubbed, ok, err := ftrace.Original(islands, e.Addr, to)
-			switch {
-			case err != nil && notThere(err):
-				return err
-			case err != nil:
-				continue // nothing was mapped there
-			case ok:
-				old = stubbed
-			}
-		}
-		if err := text.Store(e.Addr, old); err != nil {
+		restored, foreign, err := r.machine.Restore(text, islands, e)
+		if err != nil && (notThere(err) || ftrace.IsWriteError(err)) {
 			return err
+		}
+		if foreign != "" {
+			r.changed = append(r.changed, foreign)
+		}
+		if !restored {
+			continue // also where nothing is mapped any more
 		}
 		r.restored++
 	}
@@ -140,7 +106,7 @@ func (r *remover) plan() error {
 func (r *remover) restore() error {
 	r.batch.Memory = r.code()
 	err := r.batch.Flush()
-	var mismatch *arm64.MismatchError
+	var mismatch *ftrace.MismatchError
 	if errors.As(err, &mismatch) {
 		r.changed = append(r.changed, err.Error())
 		return nil
@@ -166,7 +132,7 @@ func (r *remover) quiet(threads []*tracee.Thread) (bool, error) {
 		if isOurs(r.state.Islands, regs.PC()) {
 			return false, nil
 		}
-		for _, f := range stackFrames(r.mem, maps, regs.SP()) {
+		for _, f := range r.machine.stackFrames(r.mem, maps, regs.SP()) {
 			if isOurs(r.state.Islands, f.pc) {
 				return false, nil
 			}
@@ -197,6 +163,9 @@ func (r *remover) finish(ctx context.Context, p *tracee.Process) (gone bool, err
 		}
 	}
 	if err := r.restore(); err != nil {
+		return false, err
+	}
+	if err := r.giveBack(p); err != nil {
 		return false, err
 	}
 	wait := quietFirst

@@ -196,11 +196,19 @@ func (t *target) disownShadow(slot int) error {
 // of calls that are recorded; 0: all. A plain graph becomes one that looks, for which
 // its process stands still once, or the other way round.
 func (s *session) setThreshold(ctx context.Context, d time.Duration) error {
-	s.rec.o.Threshold = d
-	return s.rearmAll(ctx, true)
+	return s.reshadow(ctx, func(o *Options) { o.Threshold = d })
 }
 
 func (s *session) setDepth(ctx context.Context, n int) error {
-	s.rec.o.Depth = n
+	return s.reshadow(ctx, func(o *Options) { o.Depth = n })
+}
+
+func (s *session) reshadow(ctx context.Context, change func(*Options)) error {
+	before := s.rec.o
+	change(&s.rec.o)
+	if _, err := s.rec.code(); err != nil {
+		s.rec.o = before
+		return err
+	}
 	return s.rearmAll(ctx, true)
 }

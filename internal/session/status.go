@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"nopal/internal/arch/arm64"
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
 	"nopal/internal/image"
-	"nopal/internal/ring"
 	"nopal/internal/tracee"
 )
 
@@ -32,7 +30,7 @@ func (s SiteState) Flags() string {
 type ObjectStatus struct {
 	Image *image.Image
 	Bias  uint64
-	Sites map[uint64]SiteState // by link-time address of slot 1; only those that are changed
+	Sites map[uint64]SiteState // by link-time address; only those that are changed
 }
 
 // PIDStatus is what is traced in a process.
@@ -66,17 +64,26 @@ func Status(_ context.Context, pid int) (PIDStatus, error) {
 			who = fmt.Sprintf("record, left by nopal %d", s.By)
 		}
 	}
+	mc := native()
+	islands := ftrace.Islands{List: state.Islands, Text: &ftrace.BatchText{Memory: mem}}
 	blob, _ := entry.Load() // without one, what is armed is not told apart
 	for _, o := range newImageCache().scan(pid, maps) {
 		status := ObjectStatus{Image: o.im, Bias: o.bias, Sites: map[uint64]SiteState{}}
 		text := &ftrace.BatchText{Memory: mem}
 		for _, e := range state.Journal {
-			if e.Addr < o.start || e.Addr >= o.end || e.Old[1] == 0 {
+			if e.Addr < o.start || e.Addr >= o.end {
 				continue
 			}
-			site, err := siteState(text, e.Addr, state, blob)
+			found, ok, err := mc.Site(text, islands, e)
 			if err != nil {
 				return PIDStatus{}, err
+			}
+			if !ok {
+				continue
+			}
+			site := SiteState{Prepared: found.Prepared, Armed: found.Target != 0}
+			for _, i := range state.Islands {
+				site.Regs = site.Regs || blob.RegsCaller != 0 && found.Target == i.Addr+blob.RegsCaller
 			}
 			if site.Armed {
 				site.Ops = []string{who}
@@ -86,27 +93,6 @@ func Status(_ context.Context, pid int) (PIDStatus, error) {
 			}
 		}
 		s.Objects = append(s.Objects, status)
-	}
-	return s, nil
-}
-
-// siteState reads the two slots of a site.
-func siteState(text arm64.Text, addr uint64, state ring.State, blob entry.Blob) (SiteState, error) {
-	first, err := text.Load(addr)
-	if err != nil {
-		return SiteState{}, err
-	}
-	second, err := text.Load(addr + arm64.SiteBranchOffset)
-	if err != nil {
-		return SiteState{}, err
-	}
-	s := SiteState{Prepared: first == arm64.MovX9X30}
-	target, ok := arm64.BranchTarget(addr+arm64.SiteBranchOffset, second)
-	for _, i := range state.Islands {
-		if ok && target-i.Addr < i.Size {
-			s.Armed = true
-			s.Regs = blob.RegsCaller != 0 && target-i.Addr == blob.RegsCaller
-		}
 	}
 	return s, nil
 }

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/binary"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -31,6 +30,7 @@ type target struct {
 	mem      *tracee.Memory
 	attached bool // ptraced
 
+	machine    machine
 	blob       entry.Blob
 	page       uint64
 	nested     bool // in a pid namespace of its own
@@ -39,8 +39,7 @@ type target struct {
 	index      uint64 // next free code position
 	skipped    map[key]bool
 	former     map[key]*object // unmapped since
-	hook       uint64          // the loader's RET that goes to us; 0: none
-	hookCall   uint32          // the branch written there
+	hook       ftrace.Hook     // what is changed of the loader's
 	hookIsland uint64          // and the copy of the entry code that it leads to
 	rdebug     uint64
 
@@ -70,7 +69,7 @@ type target struct {
 
 // newTarget plans nothing yet. mem is the process's memory; p is set when it is attached.
 func newTarget(rec *recorder, pid int, mem *tracee.Memory) (*target, error) {
-	blob, err := entry.Load()
+	blob, err := rec.code()
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +78,10 @@ func newTarget(rec *recorder, pid int, mem *tracee.Memory) (*target, error) {
 		return nil, err
 	}
 	t := &target{
-		rec: rec, pid: pid, mem: mem, blob: blob, page: aux.PageSize(),
-		objects: map[key]*object{}, skipped: map[key]bool{}, former: map[key]*object{}, table: &ftrace.Table{}, index: entry.FirstIndex,
+		rec: rec, pid: pid, mem: mem, machine: native(), blob: blob, page: aux.PageSize(),
+		objects: map[key]*object{}, skipped: map[key]bool{}, former: map[key]*object{}, index: entry.FirstIndex,
 	}
+	t.table = &ftrace.Table{Method: t.machine.Method}
 	if id, err := tracee.NSTid(pid, pid); err == nil {
 		t.nested = id != uint32(pid)
 	}
@@ -248,7 +248,7 @@ func (t *target) islandNeed(o *object) uint64 {
 // noteIsland finds a place in reach of [first, last) and notes it in the ring, before
 // anything is there: unmapping what is not there does no harm.
 func (t *target) noteIsland(maps []tracee.Mapping, size, first, last uint64) (uint64, error) {
-	addr, err := findGap(maps, size, t.page, first, last)
+	addr, err := findGap(maps, size, t.page, first, last, t.machine.Reach())
 	if err != nil {
 		return 0, err
 	}
@@ -279,7 +279,7 @@ func (o *object) span() (first, last uint64) {
 			if !some {
 				first, some = r.Addr, true
 			}
-			last = r.Addr + 8
+			last = r.Body
 		}
 	}
 	return first, last
@@ -288,15 +288,13 @@ func (o *object) span() (first, last uint64) {
 // fillIsland copies the entry code and its literals to addr.
 func (t *target) fillIsland(o *object, addr uint64) error {
 	code := append([]byte(nil), t.blob.Code...)
-	lit := code[t.blob.Literals:]
-	binary.LittleEndian.PutUint64(lit[0:], t.control+entry.ControlSize)
-	binary.LittleEndian.PutUint64(lit[8:], o.index<<entry.WordIndexShift-o.start<<(entry.WordIndexShift-2))
-	binary.LittleEndian.PutUint64(lit[16:], t.rec.action())
-	binary.LittleEndian.PutUint64(lit[24:], t.rdebug)
-	binary.LittleEndian.PutUint64(lit[32:], entry.WordReserved<<entry.WordIndexShift|entry.RegsRecord)
-	binary.LittleEndian.PutUint64(lit[40:], entry.WordRecord<<entry.WordIndexShift|entry.RecordRegs|entry.RegsRecord)
-	binary.LittleEndian.PutUint64(lit[48:], addr+t.blob.Reserve)
-	binary.LittleEndian.PutUint64(lit[56:], t.shadow)
+	t.blob.Fill(code, entry.Literals{
+		Table: t.control + entry.ControlSize, Index: o.index<<entry.WordIndexShift - o.start<<(entry.WordIndexShift-2),
+		Action: t.rec.action(), RDebug: t.rdebug,
+		Reserved: entry.WordReserved<<entry.WordIndexShift | entry.RegsRecord,
+		Record:   entry.WordRecord<<entry.WordIndexShift | entry.RecordRegs | entry.RegsRecord,
+		Reserve:  addr + t.blob.Reserve, Stacks: t.shadow,
+	})
 	if _, err := t.text().WriteAt(code, int64(addr)); err != nil {
 		return fmt.Errorf("write trampolines at %#x: %w", addr, err)
 	}

@@ -10,12 +10,7 @@ import (
 )
 
 // The thread id lies in the C library's thread block, at a fixed distance from the
-// thread pointer: below it in glibc and musl (TLS variant 1 puts the block in
-// front of the thread pointer), within this many bytes.
-const (
-	blockBelow = 4096
-	blockAbove = 512
-)
+// thread pointer; see machine.
 
 // threadID is what is known of a thread.
 type threadID struct {
@@ -26,7 +21,7 @@ type threadID struct {
 // findTidOffset returns the offset of the thread id from the thread pointer that
 // holds for all the threads given. Where several do (a single thread, its id
 // standing elsewhere too), the one wins that looks like glibc's or musl's block.
-func findTidOffset(mem *tracee.Memory, threads []threadID) (int64, bool) {
+func (mc *machine) findTidOffset(mem *tracee.Memory, threads []threadID) (int64, bool) {
 	counts := map[int64]int{}
 	n := 0
 	likely := map[int64]bool{}
@@ -34,12 +29,12 @@ func findTidOffset(mem *tracee.Memory, threads []threadID) (int64, bool) {
 		if th.pointer == 0 {
 			continue
 		}
-		block := make([]byte, blockBelow+blockAbove)
-		base := th.pointer - blockBelow
+		block := make([]byte, mc.blockBelow+mc.blockAbove)
+		base := th.pointer - mc.blockBelow
 		if got, err := mem.ReadAt(block, int64(base)); err != nil || got < len(block) {
 			// The block may start close behind the start of its mapping.
 			base = th.pointer &^ 0xfff
-			block = block[:th.pointer-base+blockAbove]
+			block = block[:th.pointer-base+mc.blockAbove]
 			if got, _ := mem.ReadAt(block, int64(base)); got < len(block) {
 				continue
 			}
@@ -94,7 +89,7 @@ func looksLikeBlock(block []byte, i int, base, pointer uint64) bool {
 	}
 	for back := 8; back <= 64; back += 8 {
 		at := i&^7 - back
-		if self := word(at); at >= 0 && self == base+uint64(at) && self < pointer {
+		if self := word(at); at >= 0 && self == base+uint64(at) && self <= pointer {
 			return true
 		}
 	}

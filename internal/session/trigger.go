@@ -47,8 +47,7 @@ func (t *target) putTriggers(o *object) {
 }
 
 func (t *target) putTrigger(h *entry.RingHeader, o *object, r *ftrace.Record, trigger *ftrace.Trigger) bool {
-	const body = 8 // from slot 1 to behind slot 2
-	e := entry.TriggerEntry{IP: r.Addr + body, Count: trigger.Count}
+	e := entry.TriggerEntry{IP: r.Body, Count: trigger.Count}
 	if e.Count == 0 {
 		e.Count = entry.TriggerAlways
 	}

@@ -43,7 +43,7 @@ func FindGap(maps []Mapping, size, align, start, end, reach uint64) (uint64, boo
 		}
 	}
 	at := uint64(0)
-	for _, m := range maps {
+	for _, m := range own(maps) {
 		from, to := at, m.Start
 		if strings.HasPrefix(m.Path, "[stack") && to > stackRoom {
 			to -= stackRoom
@@ -57,12 +57,23 @@ func FindGap(maps []Mapping, size, align, start, end, reach uint64) (uint64, boo
 	return best, found
 }
 
+// own leaves out what is in the kernel's half of the address space, as [vsyscall] on
+// x86-64: nothing can be mapped before that.
+func own(maps []Mapping) []Mapping {
+	for i, m := range maps {
+		if m.Start >= 1<<63 {
+			return maps[:i]
+		}
+	}
+	return maps
+}
+
 // FindRoom returns the address of size free bytes that are in nobody's way: in the
 // middle of the largest gap.
 func FindRoom(maps []Mapping, size uint64) (uint64, error) {
 	const align = 1 << 21
 	var at, from, to uint64 = lowest, 0, 0
-	for _, m := range maps {
+	for _, m := range own(maps) {
 		if m.Start > at && m.Start-at > to-from {
 			from, to = at, m.Start
 		}

@@ -73,6 +73,7 @@ const (
 	AtBase        = 7
 	AtEntry       = 9
 	AtHwcap       = 16
+	AtHwcap2      = 26
 	AtSysinfoEhdr = 33
 )
 
