@@ -35,7 +35,8 @@ func Load() (Blob, error) {
 	}
 	b.Core = p[partCaller]
 	b.Caller, b.CallerUnknown, b.Reserve, b.DLHook, b.Literals = p[partCaller], p[partCallerUnknown], p[partReserve], p[partDLHook], p[partLiterals]
-	b.Graph = Graph{p[partGraphCaller], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks]}
+	b.RegsCaller, b.StackCaller = p[partRegsCaller], p[partStackCaller]
+	b.Graph = Graph{p[partGraphCaller], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks], p[partFindFDE], p[partFindFDEGone], p[partFindFDETable]}
 	return b, b.link(&p)
 }
 

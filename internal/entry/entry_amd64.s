@@ -35,6 +35,65 @@
 // The thread id: mov r10d, fs:[rdi].
 #define LOAD_FS_DI_R10 BYTE $0x64; BYTE $0x44; BYTE $0x8b; BYTE $0x17
 
+#define LOAD_FS_0_R8 BYTE $0x64; BYTE $0x4c; BYTE $0x8b; BYTE $0x04; BYTE $0x25; LONG $0
+// jmp [rsp + a negative byte].
+#define JMP_BELOW_SP(byte) BYTE $0xff; BYTE $0x64; BYTE $0x24; BYTE $byte
+
+// SAVE_REGS makes a pt_regs on the stack. cs and ss are those of all 64-bit programs
+// (arch/x86/include/asm/segment.h). Out: R12 = the stub's words, R13 = pt_regs; RBP keeps
+// its value.
+#define SAVE_REGS \
+	PUSHQ $0x2b          \
+	PUSHQ SP             \
+	PUSHFQ               \
+	PUSHQ $0x33          \
+	PUSHQ 8(R11)         \ // where the function goes on
+	PUSHQ $-1            \
+	PUSHQ DI             \
+	PUSHQ SI             \
+	PUSHQ DX             \
+	PUSHQ CX             \
+	PUSHQ AX             \
+	PUSHQ R8             \
+	PUSHQ R9             \
+	PUSHQ R10            \
+	PUSHQ (14*8)(SP)     \ // r11
+	PUSHQ BX             \
+	PUSHQ BP             \
+	PUSHQ R12            \
+	PUSHQ R13            \
+	PUSHQ R14            \
+	PUSHQ R15            \
+	ADDQ $16, PtRegs_RSP(SP) \
+	MOVQ R11, R12        \
+	MOVQ SP, R13
+// RESTORE_REGS takes the general registers from there, without flags.
+#define RESTORE_REGS \
+	POPQ R15 \
+	POPQ R14 \
+	POPQ R13 \
+	POPQ R12 \
+	POPQ BP  \
+	POPQ BX  \
+	POPQ R11 \
+	POPQ R10 \
+	POPQ R9  \
+	POPQ R8  \
+	POPQ AX  \
+	POPQ CX  \
+	POPQ DX  \
+	POPQ SI  \
+	POPQ DI
+
+// WALK_RANGE makes R10 the end of a stack if R11 lies in it. Clobbers AX.
+#define WALK_RANGE(low, high) \
+	CMPQ R11, low  \
+	JCS  5(PC)     \
+	MOVQ high, AX  \
+	CMPQ R11, AX   \
+	JCC  2(PC)     \
+	MOVQ AX, R10
+
 // func entryBlock() unsafe.Pointer
 //
 // Called by Go, it gives an address before the block; the code behind its RET is never
@@ -103,6 +162,157 @@ callerSlowDone:
 	POPQ R8
 	POPQ DI
 	JMP  callerExit
+
+// ftrace_regs_caller: a record with registers and/or stack; all of pt_regs is restored
+// from memory, what a handler changed included. In it rsp is the address of the
+// function's return address, as at its first instruction, and rip is where it goes on.
+// In: as ftrace_caller, but by a jump: above stand the stub's r11 and the return address.
+// Stack: 176 bytes, with a stack record 688. It does not go back to the stub, but on at rip.
+	PART(const_partRegsCaller)
+	SAVE_REGS
+	LOAD_LITERAL(Literals_Action, rCX)
+	MOVQ CX, R14                                      // R14 = Action bits
+	XORL R15, R15                                     // R15 = words of the stack part
+	TESTL $const_ActionStack, R14
+	JNE  walk
+
+recordRegs:
+	// R8 = 2 (RECORD, event) + registers + stack part
+	LEAQ 2(R15), R8
+	TESTL $const_ActionRegs, R14
+	JEQ  recordPlace
+	ADDQ $const_RegsWords, R8
+
+recordPlace:
+	CALL_PART(const_partReserve)
+	TESTQ R9, R9
+	JEQ  regsRestore
+	ANDL $((1<<const_TimeBits)-1), R10
+	LEAL (PtRegs__size+16)(R13), CX
+	ANDL $0xfff0, CX
+	SHLQ $(const_WordSPShift-4), CX
+	ORQ  CX, R10
+	ADDQ (R12), R10
+	MOVQ R10, 8(R9)
+	LEAQ 16(R9), BX
+	TESTL $const_ActionRegs, R14
+	JEQ  storeStack
+	XORL CX, CX
+
+storeRegs:
+	MOVQ (R13)(CX*8), AX
+	MOVQ AX, (BX)
+	ADDQ $8, BX
+	INCL CX
+	CMPL CX, $const_RegsWords
+	JNE  storeRegs
+
+storeStack:
+	TESTQ R15, R15
+	JEQ  commitRecord
+	LEAQ -1(R15), DX                                  // count word, then the addresses
+	MOVQ DX, (BX)
+	XORL CX, CX
+
+storeStackNext:
+	CMPQ CX, DX
+	JEQ  commitRecord
+	MOVQ (SP)(CX*8), AX
+	MOVQ AX, 8(BX)(CX*8)
+	INCQ CX
+	JMP  storeStackNext
+
+commitRecord:
+	// RECORD word: kind, length, flags (bits 16.. = Action bits).
+	MOVQ $(const_WordRecord<<const_WordIndexShift), AX
+	SHLQ $16, R14
+	ORQ  R14, AX
+	ORQ  R8, AX
+	MOVQ AX, (R9)
+	TESTQ SI, SI
+	JEQ  regsRestore
+	MOVQ DI, (SI)
+
+regsRestore:
+	MOVQ R13, SP                                      // drops the stack part's buffer
+	LEAQ (PtRegs__size+8)(SP), AX
+	CMPQ AX, PtRegs_RSP(SP)
+	JNE  regsElsewhere
+	RESTORE_REGS
+	LEAQ 24(SP), SP                                   // orig_rax, rip, cs
+	POPFQ
+	LEAQ 24(SP), SP                                   // rsp, ss, the stub's r11
+	JMP_BELOW_SP(0xd0)                                // rip, in the red zone
+
+regsElsewhere:
+	// A handler moved rsp. What stands there now is an interrupt frame.
+	RESTORE_REGS
+	LEAQ 8(SP), SP
+	IRETQ
+
+// For a function with a trigger: a stack record, whatever others have.
+	PART(const_partStackCaller)
+	SAVE_REGS
+	MOVL $const_ActionStack, R14
+
+// walk: return addresses by frame records into a buffer at rsp. What may be read
+// without faulting is the page that holds the return address, and the stack that nopal has
+// found for this thread or the main one, if it lies in that. No system call could tell more: the
+// program may have a filter that kills it for one. R15 = 1 + number of addresses.
+// Where a function keeps something else in rbp it is what a frame record would look like.
+walk:
+	LEAQ -512(SP), SP
+	MOVQ SP, DI                                       // next entry
+	MOVQ (PtRegs__size+8)(R13), AX                    // the caller
+	MOVQ AX, (DI)
+	ADDQ $8, DI
+	MOVL $2, R15
+	MOVQ BP, SI                                       // its frame record
+	LEAQ (PtRegs__size+8)(R13), R11                   // R11 = where the return address is
+	LEAQ 8(R11), R9                                   // R9 = lowest valid address
+	MOVQ R11, R10
+	ORQ  $4095, R10
+	INCQ R10                                          // R10 = end of what can be read
+	LOAD_LITERAL(Literals_Table, rCX)
+	WALK_RANGE((Control_StackLow-const_ControlSize)(CX), (Control_StackHigh-const_ControlSize)(CX))
+	CMPQ -8(CX), $0                                   // ring
+	JEQ  walkNext
+	MOVQ -16(CX), BX                                  // offset of the tid
+	TESTL $1, BX
+	JNE  walkNext
+	LOAD_FS_BX                                        // tid
+	MOVL BX, AX
+	ANDL $(const_SlotCount-1), AX
+	SHLQ $const_SlotShift, AX
+	ADDQ AX, CX
+	LOAD_FS_0_R8                                      // thread pointer
+	ORQ  $1, R8
+	CMPQ R8, Slot_Key(CX)
+	JNE  walkNext
+	CMPL BX, Slot_Tid(CX)
+	JNE  walkNext
+	WALK_RANGE(Slot_StackLow(CX), Slot_StackHigh(CX))
+
+walkNext:
+	CMPL R15, $(const_StackMax+1)
+	JEQ  recordRegs
+	TESTL $7, SI
+	JNE  recordRegs
+	CMPQ SI, R9                                       // frame records go up the stack
+	JCS  recordRegs
+	LEAQ 16(SI), R9
+	CMPQ R9, R10
+	JHI  recordRegs
+	CMPQ R9, SI
+	JCS  recordRegs                                   // the end of the address space
+	MOVQ 8(SI), AX
+	TESTQ AX, AX
+	JEQ  recordRegs
+	MOVQ AX, (DI)
+	ADDQ $8, DI
+	INCL R15
+	MOVQ (SI), SI
+	JMP  walkNext
 
 // reserve: a place for a record of R8 words in the calling thread's stream.
 // In: R8 = words (1 .. 200). 0 words: only the thread's slot is found, or claimed;

@@ -22,10 +22,15 @@ const (
 	partCallerUnknown
 	partReserve
 	partDLHook
+	partRegsCaller
+	partStackCaller
 	partGraphCaller
 	partGraphExit
 	partGraphExitEnd
 	partGraphThunks
+	partFindFDE
+	partFindFDEGone
+	partFindFDETable
 	partCount
 )
 

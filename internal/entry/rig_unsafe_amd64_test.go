@@ -14,7 +14,6 @@ import (
 
 	"nopal/internal/entry"
 	"nopal/internal/ring"
-	"nopal/trace"
 )
 
 // Where testdata/entry/rig.c has what.
@@ -28,21 +27,21 @@ const (
 
 // rig runs the entry code in a process of its own.
 type rig struct {
-	t       *testing.T
-	path    string // of the program
-	env     []string
-	args    []string // code and ring
-	ring    *ring.Ring
-	drainer *ring.Drainer
-	events  map[uint32][]rigEvent // of threads
-	lost    uint64
+	t        *testing.T
+	path     string // of the program
+	env      []string
+	args     []string // code and ring
+	ring     *ring.Ring
+	drainer  *ring.Drainer
+	events   map[uint32][]rigEvent // of threads
+	lost     uint64
+	rewrites bool // the job writes its events over others
 }
 
 type rigEvent struct {
-	index uint64
-	ticks uint64
-	sp    uint32
-	words []uint64 // behind the event, of a record
+	index, ticks, sp uint64
+	record           uint64   // the word before it
+	words            []uint64 // those behind it
 }
 
 // rigProgram compiles the rig, once.
@@ -160,29 +159,54 @@ func (r *rig) run(job string, n int) []string {
 	return strings.Fields(string(out))
 }
 
-// Chunk takes what the drainer has found. The cursor checks that words are whole.
-func (r *rig) Chunk(stream, tid uint32, base, lost uint64, words []uint64) error {
-	var c trace.Cursor
-	c.Reset(&trace.Chunk{TID: tid, Base: base, Words: wordBytes(words)}, 0)
+// Chunk takes what the drainer has found.
+func (r *rig) Chunk(stream, _ uint32, base, lost uint64, words []uint64) error {
 	r.lost += lost
-	for c.Next() {
-		e := rigEvent{index: uint64(c.Index), ticks: c.Ticks, sp: c.SP}
-		events := r.events[stream]
-		if n := len(events); n > 0 && events[n-1].ticks > e.ticks {
-			r.t.Errorf("event %d of stream %d has time %d, the one before %d", n, stream, e.ticks, events[n-1].ticks)
+	high := base >> entry.TimeBits
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		n := int(w & 0xffff)
+		switch kind := w >> entry.WordIndexShift; {
+		case w == 0: // nothing yet, or nothing any more: events are counted
+		case kind == entry.WordTime:
+			high = w & (1<<entry.WordIndexShift - 1)
+		case kind == entry.WordPad, kind == entry.WordReserved:
+			if kind == entry.WordReserved {
+				r.t.Errorf("stream %d has a record that was not committed", stream)
+			}
+			i += n - 1
+		case kind == entry.WordRecord:
+			if n < 2 || i+n > len(words) {
+				return fmt.Errorf("stream %d has a record of %d words, and %d are left", stream, n, len(words)-i)
+			}
+			r.event(stream, high, words[i+1], w, append([]uint64(nil), words[i+2:i+n]...))
+			i += n - 1
+		case kind >= entry.FirstIndex:
+			r.event(stream, high, w, 0, nil)
+		default:
+			return fmt.Errorf("stream %d has a word %#x", stream, w)
 		}
-		r.events[stream] = append(events, e)
 	}
-	return c.Err()
+	return nil
+}
+
+func (r *rig) event(stream uint32, high, w, record uint64, words []uint64) {
+	e := rigEvent{
+		index: w >> entry.WordIndexShift,
+		ticks: high<<entry.TimeBits | w&(1<<entry.TimeBits-1),
+		sp:    w >> entry.WordSPShift << 4 & 0xffff, record: record, words: words,
+	}
+	events := r.events[stream]
+	// A record may be interrupted behind its place, but its place and time are taken together.
+	if n := len(events); n > 0 && events[n-1].ticks > e.ticks && !r.rewrites {
+		r.t.Errorf("event %d of stream %d has time %d, the one before %d", n, stream, e.ticks, events[n-1].ticks)
+	}
+	r.events[stream] = append(events, e)
 }
 
 func (r *rig) Lost(_, _ uint32, count uint64) error {
 	r.lost += count
 	return nil
-}
-
-func wordBytes(words []uint64) []byte {
-	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 8*len(words))...)
 }
 
 // total is how many events there are.
@@ -192,4 +216,8 @@ func (r *rig) total() int {
 		n += len(events)
 	}
 	return n
+}
+
+func wordBytes(words []uint64) []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), 8*len(words))...)
 }

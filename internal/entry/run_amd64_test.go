@@ -1,6 +1,7 @@
 package entry_test
 
 import (
+	"slices"
 	"strconv"
 	"testing"
 
@@ -34,6 +35,9 @@ func entries(b entry.Blob) []struct {
 		{name: "caller", label: b.Caller},
 		{name: "callerUnknown", label: b.CallerUnknown},
 		{name: "no thread id", label: b.CallerUnknown, unknown: true},
+		{name: "regs", label: b.RegsCaller, jumped: true, action: entry.ActionRegs},
+		{name: "regs and stack", label: b.RegsCaller, jumped: true, action: entry.ActionRegs | entry.ActionStack},
+		{name: "stack", label: b.StackCaller, jumped: true},
 	}
 }
 
@@ -117,6 +121,56 @@ func TestThreads(t *testing.T) {
 	})
 }
 
+// TestRegs compares what is recorded with what the registers were.
+func TestRegs(t *testing.T) {
+	b := load(t)
+	for _, action := range []uint64{entry.ActionRegs, entry.ActionStack, entry.ActionRegs | entry.ActionStack} {
+		r := newRig(t, b.RegsCaller, 64, entry.Literals{Action: action})
+		r.env = append(r.env, "RIG_JUMPED=1")
+		out := r.run("regs", 1)
+		var all []rigEvent
+		for _, events := range r.events {
+			all = append(all, events...)
+		}
+		if len(all) != 1 {
+			t.Fatalf("%d events", len(all))
+		}
+		stack, _ := strconv.ParseUint(out[0], 10, 64)
+		body, _ := strconv.ParseUint(out[1], 10, 64)
+		rsp := stack - 64 - 8 - 6*8 - 8 // what rig_on and rig_run push, and the return address
+		e, words := all[0], all[0].words
+		if e.index != 64 || e.sp != (rsp+8)&0xfff0 || e.record>>16&3 != action {
+			t.Errorf("event %+v, stack %#x", e, rsp)
+		}
+		if action&entry.ActionRegs != 0 {
+			want := make([]uint64, entry.RegsWords)
+			for i := range 15 {
+				want[i] = 0x1111111111111111 * uint64(i+1)
+			}
+			want[4] = stack + 36*8
+			want[15], want[16], want[17], want[18], want[19], want[20] = 1<<64-1, body, 0x33, 0xa87, rsp, 0x2b
+			if !slices.Equal(words[:entry.RegsWords], want) {
+				t.Errorf("registers %#x, want %#x", words, want)
+			}
+			words = words[entry.RegsWords:]
+		}
+		if action&entry.ActionStack != 0 {
+			if len(words) != 4 || words[0] != 3 || words[2] != 0xabc1 || words[3] != 0xabc2 {
+				t.Errorf("stack %#x", words)
+			}
+		}
+	}
+}
+
+// TestChange checks that what a handler changes in pt_regs is what the program finds.
+func TestChange(t *testing.T) {
+	r := newRig(t, load(t).RegsCaller, 64, entry.Literals{Action: entry.ActionRegs})
+	r.env = append(r.env, "RIG_JUMPED=1")
+	if out := r.run("change", 1); !slices.Equal(out, []string{"40", "41", "42"}) {
+		t.Errorf("results %s, want 40 of another function, 41 instead of the function, 42 of the function", out)
+	}
+}
+
 // TestFork checks that a child is not recorded, and its parent is afterwards.
 func TestFork(t *testing.T) {
 	eachEntry(t, 64, func(t *testing.T, r *rig) {
@@ -131,6 +185,7 @@ func TestFork(t *testing.T) {
 func TestCost(t *testing.T) {
 	b := load(t)
 	r := newRig(t, b.Caller, 64, entry.Literals{})
+	r.rewrites = true
 	out := r.run("bench", 20_000)
 	t.Logf("cycles: rdtsc %s, function %s, traced %s", out[0], out[1], out[2])
 }

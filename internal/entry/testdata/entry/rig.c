@@ -51,12 +51,13 @@ asm(".text\n"
     "mov %rsp,rig_sp_out(%rip); pushfq; pop rig_out+8*15(%rip)\n"
     "mov $-1,%eax; mov $-1,%edx; xsave rig_fp_out(%rip)\n"
     "ret\n"
+    "rig_on: push %rbx; mov %rsp,%rbx; mov %rdi,%rsp; sub $64,%rsp; mov %rbx,56(%rsp); call rig_run; mov 56(%rsp),%rsp; pop %rbx; ret\n"
     "rig_ret: ret\n"
     "rig_loop: push %rbx; mov %rdi,%rbx\n"
     "1: call *rig_to(%rip); dec %rbx; jne 1b; pop %rbx; ret\n"
     "rig_loop_tsc: mov %rdi,%rcx\n"
     "1: rdtsc; shl $32,%rdx; or %rdx,%rax; dec %rcx; jne 1b; ret\n");
-void rig_run(void), rig_body(void), rig_ret(void), rig_loop(u64), rig_loop_tsc(u64);
+void rig_run(void), rig_body(void), rig_ret(void), rig_on(void *), rig_loop(u64), rig_loop_tsc(u64);
 
 static void fail(const char *what, u64 a, u64 b)
 {
@@ -175,6 +176,25 @@ static void state(fn *f, int n)
 	}
 }
 
+/* changer changes pt_regs once it is complete: rip, and rsp too, or rax. */
+static int change;
+void other(void), keep(void);
+asm("other: mov $40,%eax; ret\nkeep: ret\n");
+static void changer(int sig, siginfo_t *si, void *u)
+{
+	greg_t *g = ((ucontext_t *)u)->uc_mcontext.gregs;
+	u64 *regs = (u64 *)g[REG_RSP];
+	(void)sig, (void)si;
+	if (change == 0 || (u64)g[REG_RIP] - RIG_CODE >= RIG_CODE_SIZE || g[REG_R13] != g[REG_RSP])
+		return;
+	regs[RAX] = change + 39;
+	if (change == 1)
+		regs[16] = (u64)other;
+	if (change == 2)
+		regs[16] = *(u64 *)regs[19], regs[19] += 8;
+	change = 0;
+}
+
 /* In the handler two functions are called, nested[0] and nested[1]: of the storm each
  * time, and while stepping at one instruction of a call, since a call that is disturbed
  * at each instruction never ends. */
@@ -264,12 +284,42 @@ int main(int argc, char **argv)
 	nested[0] = stub(2, to, jumped, rig_ret, 0), nested[1] = stub(3, to, jumped, rig_ret, 0);
 	if (!strcmp(job, "state")) {
 		state(checked, count);
+	} else if (!strcmp(job, "regs")) {
+		/* rbp leads to frame records: one on the stack, one above, one that is no stack. */
+		static u64 frames[1 << 13] __attribute__((aligned(4096)));
+		u64 *record = frames + 4096;
+		u64 *control = (u64 *)(RIG_TABLE - 4096);
+		control[3] = (u64)frames, control[4] = (u64)(frames + (1 << 13));
+		for (int r = 0; r < NREGS; r++)
+			rig_in[r] = 0x1111111111111111UL * (r + 1);
+		rig_in[FLAGS] = 0xa87;
+		record[100] = (u64)(record + 1000), record[101] = 0xabc1;
+		record[1000] = (u64)main & ~7UL, record[1001] = 0xabc2;
+		rig_in[RBP] = (u64)(record + 100);
+		rig_to = checked;
+		asm volatile("xsave %0" : "+m"(rig_fp_in) : "a"(-1), "d"(-1));
+		rig_on(record + 64);
+		printf("%lu %lu\n", (u64)(record + 64), (u64)rig_body);
+		return 0;
+	} else if (!strcmp(job, "change")) {
+		struct sigaction sa = {.sa_sigaction = changer, .sa_flags = SA_SIGINFO};
+		u64 (*call)(void) = (u64 (*)(void))stub(4, to, 1, keep, 0);
+		u64 result[3];
+		sigaction(SIGTRAP, &sa, 0);
+		for (int i = 0; i < 3; i++) {
+			change = i + 1;
+			flags_step(0x100);
+			result[i] = call();
+			flags_step(0);
+		}
+		printf("%lu %lu %lu\n", result[0], result[1], result[2]);
+		return 0;
 	} else if (!strcmp(job, "storm")) {
 		storm(f);
 	} else if (!strcmp(job, "step")) {
 		on(SIGTRAP);
 		for (int i = 0; i < count; i++) {
-			steps = 0, step_at = i % 300;
+			steps = 0, step_at = i * 7 % 500;
 			flags_step(0x100);
 			f();
 			flags_step(0);
