@@ -147,7 +147,7 @@ func writeRecording(name string, write func(w *trace.Writer) error) error {
 	}
 	defer f.Close()
 	buffered := bufio.NewWriterSize(f, 1<<20)
-	w, err := trace.NewWriter(buffered)
+	w, err := trace.NewWriter(buffered, trace.MachineARM64)
 	if err != nil {
 		return err
 	}

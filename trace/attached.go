@@ -208,8 +208,8 @@ func (e *Events) special(s *stream) bool {
 func (e *Events) extras(s *stream, exit bool) {
 	c, ev := &s.cursor, &e.event
 	ev.Regs, ev.Stack, ev.Args, ev.Ret, e.extra = nil, nil, nil, nil, false
-	if c.Regs(&e.regs) {
-		ev.Regs, e.extra = &e.regs, true
+	if c.HasRegs() {
+		ev.Regs, e.extra = c.AppendRegs(e.regs[:0]), true
 	}
 	if c.HasStack() {
 		if e.stack == nil {

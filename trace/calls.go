@@ -91,7 +91,7 @@ type endedStream struct {
 
 // NewCalls reads the blocks of r from here on.
 func NewCalls(r *Reader, o CallsOptions) *Calls {
-	c := &Calls{r: r, rec: NewRecording(), streams: map[streamKey]*callStream{}, current: map[streamKey]*callStream{}}
+	c := &Calls{r: r, rec: NewRecording(r.Machine()), streams: map[streamKey]*callStream{}, current: map[streamKey]*callStream{}}
 	c.nodes.wanted = o.Nodes
 	return c
 }

@@ -61,6 +61,7 @@ func (c *Calls) begin(s *callStream, l *layout, ch *Chunk) error {
 		}
 		words = w.words
 	}
+	w.cursor.Machine = c.rec.Machine
 	w.cursor.Reset(&Chunk{Words: words, Base: ch.Base}, s.last)
 	return c.run()
 }

@@ -8,6 +8,10 @@ import (
 // Cursor decodes the words of one chunk. After Next returned true its fields
 // hold an event.
 type Cursor struct {
+	// Machine is that of the recording. Who does not want registers need not set it,
+	// unless there are stacks or arguments behind them.
+	Machine Machine
+
 	// Index is the code position, SP the stack pointer in units of 16 bytes
 	// modulo 4096, and Ticks the time of the event.
 	Index uint32
@@ -38,7 +42,7 @@ type Cursor struct {
 // the event before it in its stream: a signal handler that ran in the middle
 // of a record may have put its own, later events before it.
 func (c *Cursor) Reset(ch *Chunk, last uint64) {
-	*c = Cursor{words: ch.Words[:len(ch.Words)&^7], high: ch.Base >> TimeBits << TimeBits, last: last, attached: c.attached}
+	*c = Cursor{Machine: c.Machine, words: ch.Words[:len(ch.Words)&^7], high: ch.Base >> TimeBits << TimeBits, last: last, attached: c.attached}
 }
 
 // Next decodes the next event. When it returns false, Err tells whether the
@@ -114,7 +118,7 @@ func (c *Cursor) record(off int, w uint64) bool {
 	regs, stack, nstack := 0, 0, 0
 	if w&RecordRegs != 0 {
 		regs = off + 8
-		need += NumRegs
+		need += len(c.Machine.Registers())
 	}
 	if w&RecordStack != 0 {
 		stack = off + 8*(need-1)
@@ -164,15 +168,17 @@ func (c *Cursor) extra() bool { return c.regs|c.stack|c.args != 0 }
 // idle reports that Next has not been called with success.
 func (c *Cursor) idle() bool { return c.Index == 0 }
 
-// Regs copies the registers of the event to r and reports whether there are any.
-func (c *Cursor) Regs(r *[NumRegs]uint64) bool {
-	if c.regs == 0 {
-		return false
+// HasRegs reports whether the event came with registers.
+func (c *Cursor) HasRegs() bool { return c.regs != 0 }
+
+// AppendRegs appends the registers of the event, in the order of Registers.
+func (c *Cursor) AppendRegs(dst []uint64) []uint64 {
+	if c.regs != 0 {
+		for i := range c.Machine.Registers() {
+			dst = append(dst, binary.LittleEndian.Uint64(c.words[c.regs+8*i:]))
+		}
 	}
-	for i := range r {
-		r[i] = binary.LittleEndian.Uint64(c.words[c.regs+8*i:])
-	}
-	return true
+	return dst
 }
 
 // HasStack reports whether the event came with a stack, even an empty one.

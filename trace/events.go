@@ -55,8 +55,8 @@ type Event struct {
 	// see JoinLeaves.
 	Joined bool
 
-	Regs  *[NumRegs]uint64 // x0-x30, sp, pc, pstate, or nil
-	Stack []uint64         // return addresses, the innermost first; nil if not recorded
+	Regs  []uint64 // those of Recording.Machine, or nil
+	Stack []uint64 // return addresses, the innermost first; nil if not recorded
 
 	Args []Arg  // what was recorded of the arguments, or injected; valid as long as the event
 	Ret  *Value // what was recorded of the result by an exit, which an entry with Leaf has too; likewise
@@ -87,7 +87,7 @@ type Events struct {
 
 	decoder wordDecoder
 	event   Event
-	regs    [NumRegs]uint64
+	regs    [MaxRegs]uint64
 	stack   []uint64
 	args    []Arg
 	ret     Value
@@ -98,7 +98,7 @@ type Events struct {
 
 // NewEvents reads the blocks of r from here on.
 func NewEvents(r *Reader) *Events {
-	return &Events{r: r, rec: NewRecording(), maximum: maxPending, head: new(stream)}
+	return &Events{r: r, rec: NewRecording(r.Machine()), maximum: maxPending, head: new(stream)}
 }
 
 // Recording returns what has been read so far about all but the events.
@@ -504,6 +504,7 @@ func (e *Events) open(s *stream) {
 				return
 			}
 		}
+		s.cursor.Machine = e.rec.Machine
 		s.cursor.Reset(&Chunk{Words: s.cur.words, Base: s.cur.base}, last)
 		switch {
 		case s.cur.end && s.calls.unfinished():

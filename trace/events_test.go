@@ -18,7 +18,7 @@ const progFuncs = 600
 // with progFuncs functions of 16 instructions at code positions from 64 on.
 func beginFile(t testing.TB, w io.Writer) *Writer {
 	t.Helper()
-	wr, err := NewWriter(w)
+	wr, err := NewWriter(w, MachineARM64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestDepth(t *testing.T) {
 }
 
 func TestRecords(t *testing.T) {
-	var regs [NumRegs]uint64
+	regs := make([]uint64, len(MachineARM64.Registers()))
 	for i := range regs {
 		regs[i] = uint64(1000 + i)
 	}
@@ -196,7 +196,7 @@ func TestRecords(t *testing.T) {
 		ControlWord(WordPad, 3), ^uint64(0), 7,
 		ControlWord(WordRecord, RecordRegs|36), EventWord(funcIndex(1), 0x100, 10),
 	}
-	words = append(words, regs[:]...)
+	words = append(words, regs...)
 	words = append(words,
 		ControlWord(WordReserved, 2), 99,
 		ControlWord(WordRecord, RecordStack|5), EventWord(funcIndex(2), 0xf0, 11), 2, 0xaaaa00001004, 0xbbbb,
@@ -219,7 +219,7 @@ func TestRecords(t *testing.T) {
 		return ev
 	}
 	ev := next()
-	if ev.Regs == nil || *ev.Regs != regs || ev.Stack != nil {
+	if !slices.Equal(ev.Regs, regs) || ev.Stack != nil {
 		t.Errorf("registers %v, stack %v", ev.Regs, ev.Stack)
 	}
 	if ev.Addr != 0xaaaa00001040 || ev.IP != 0xaaaa00001048 {

@@ -22,7 +22,7 @@ func plainEvent(ev *Event) Event {
 		c.Text += string(ev.Ret.AppendText([]byte(" = ")))
 	}
 	if ev.Regs != nil {
-		c.Text += fmt.Sprint(*ev.Regs)
+		c.Text += fmt.Sprint(ev.Regs)
 	}
 	c.Regs = nil
 	return c

@@ -14,7 +14,7 @@ func TestFork(t *testing.T) {
 	word := binary.LittleEndian.AppendUint64(nil, MinIndex<<37)
 	chunk := Chunk{Proc: 1, Stream: 1, TID: 7, Words: word}
 	var file, copied bytes.Buffer
-	w, err := NewWriter(&file)
+	w, err := NewWriter(&file, MachineARM64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,13 +6,8 @@ import (
 	"sort"
 )
 
-const (
-	insnSize = 4
-
-	// slotsBefore is how far the address in an event, that of the
-	// instruction after the call, is behind the site's first slot.
-	slotsBefore = 2 * insnSize
-)
+// positionSize is how many bytes of code a code position stands for.
+const positionSize = 4
 
 // layout is what the code positions of a process mean at a point of the file.
 // A range that takes positions away from an older one (of an object that was
@@ -79,6 +74,7 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 		object = &rec.unknown
 		va     = uint64(index)
 		bias   uint64
+		m      = rec.Machine.spec()
 		known  bool
 		exit   bool
 	)
@@ -86,7 +82,7 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 	if i >= 0 && index-l.ranges[i].Index < l.ranges[i].Count {
 		r := &l.ranges[i]
 		object, known = r.object, true
-		va = r.VA + insnSize*uint64(index-r.Index) - slotsBefore
+		va = r.VA + positionSize*uint64(index-r.Index) - m.site
 		bias = r.Addr - r.VA
 		exit = r.Kind == RangeExits
 	}
@@ -94,7 +90,7 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := siteEntry{index: index, exit: exit, id: int32(site.ID), site: site, addr: site.VA + bias, ip: va + slotsBefore + bias}
+	e := siteEntry{index: index, exit: exit, id: int32(site.ID), site: site, addr: site.VA + bias, ip: va + m.site + bias}
 	if !known {
 		// Not kept: the range may be found later in the file.
 		e.addr, e.ip = 0, 0
@@ -103,7 +99,7 @@ func (l *layout) find(rec *Recording, index uint32) (*siteEntry, error) {
 	return l.sites.insert(e), rec.spend(64)
 }
 
-// site returns the site of an object whose first slot is at va.
+// site returns the site of an object that is known by va.
 func (rec *Recording) site(o *Object, va uint64) (*Site, error) {
 	if s := o.sites[va]; s != nil {
 		return s, nil
@@ -115,10 +111,11 @@ func (rec *Recording) site(o *Object, va uint64) (*Site, error) {
 		return s, rec.spend(128)
 	}
 	s := &Site{ID: len(rec.sites), Object: o, VA: va}
-	// Looked up by the second slot: where NOPs precede the entry, the first
-	// may be outside of the function.
-	if s.Func = o.FuncAt(va + insnSize); s.Func != nil {
-		s.VA = s.Func.VA
+	for _, distance := range rec.Machine.spec().inside {
+		if s.Func = o.FuncAt(va + uint64(distance)); s.Func != nil {
+			s.VA = s.Func.VA
+			break
+		}
 	}
 	rec.sites = append(rec.sites, s)
 	o.sites[va] = s
@@ -231,12 +228,13 @@ func (p *Program) Symbol(addr uint64) Symbol {
 	if ok {
 		return s
 	}
-	call := addr - insnSize
+	before := p.rec.Machine.spec().call
+	call := addr - before
 	for i := len(l.ranges) - 1; i >= 0; i-- {
 		r := &l.ranges[i]
-		if call-r.Addr < insnSize*uint64(r.Count) {
+		if call-r.Addr < positionSize*uint64(r.Count) {
 			va := call - r.Addr + r.VA
-			s = Symbol{Object: r.object, Func: r.object.FuncAt(va), Offset: va + insnSize}
+			s = Symbol{Object: r.object, Func: r.object.FuncAt(va), Offset: va + before}
 			if s.Func != nil {
 				s.Offset -= s.Func.VA
 			}

@@ -26,9 +26,10 @@ var errState = errors.New("it describes more than 1 GiB of functions, processes 
 
 // Recording is what the blocks read so far say about everything but events.
 type Recording struct {
-	Meta  Meta
-	Clock Clock
-	End   *End // nil until read
+	Machine Machine
+	Meta    Meta
+	Clock   Clock
+	End     *End // nil until read
 
 	conv     converter
 	images   map[uint32]*Object
@@ -89,10 +90,11 @@ type Task struct {
 	Name    string
 }
 
-// NewRecording returns a Recording that knows nothing yet. Events keeps one of
-// its own; this one is for those who read blocks.
-func NewRecording() *Recording {
+// NewRecording returns a Recording of a machine that knows nothing else yet. Events
+// keeps one of its own; this one is for those who read blocks.
+func NewRecording(m Machine) *Recording {
 	return &Recording{
+		Machine: m,
 		conv:    newConverter(&Clock{Frequency: 1e9}),
 		images:  map[uint32]*Object{},
 		procs:   map[uint32]*Program{},

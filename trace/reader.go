@@ -27,6 +27,7 @@ var ErrNotRecording = errors.New("not a nopal recording")
 // one block at a time.
 type Reader struct {
 	r         io.Reader
+	machine   Machine
 	header    [blockHeader]byte
 	payload   []byte
 	chunk     Chunk
@@ -61,12 +62,16 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if v := binary.LittleEndian.Uint16(h[8:]); v != Version {
 		return nil, fmt.Errorf("read recording: its format has version %d, this nopal reads version %d", v, Version)
 	}
-	if m := binary.LittleEndian.Uint16(h[10:]); m != MachineARM64 {
-		return nil, fmt.Errorf("read recording: it is of ELF machine %d, this nopal reads %d (arm64)", m, MachineARM64)
+	m := Machine(binary.LittleEndian.Uint16(h[10:]))
+	if machines[m] == nil {
+		return nil, fmt.Errorf("read recording: it is of ELF machine %d, this nopal reads %d (arm64) and %d (x86-64)", m, MachineARM64, MachineAMD64)
 	}
 	// Small chunks would make two system calls each.
-	return &Reader{r: bufio.NewReaderSize(r, 256<<10), off: HeaderSize}, nil
+	return &Reader{machine: m, r: bufio.NewReaderSize(r, 256<<10), off: HeaderSize}, nil
 }
+
+// Machine is the machine that was traced.
+func (r *Reader) Machine() Machine { return r.machine }
 
 // Next returns the next block that this version knows. A Chunk and its words
 // are valid until the next call; other blocks are the caller's. At the end of

@@ -27,10 +27,6 @@ const (
 // same, RFC 2083 section 12.11).
 const magic = "\x89nopal\r\n"
 
-// MachineARM64 is the value of the header's machine field for arm64, that of
-// ELF's e_machine.
-const MachineARM64 = 183
-
 // Type says what a block holds.
 type Type uint32
 
@@ -126,7 +122,7 @@ var specs = [maxType]Spec{
 			{Name: "name", Kind: String}, {Name: "value", Kind: String}}},
 	}},
 	TypeClock: {"CLOCK", "The clock of all ticks in the file. Before the first CHUNK.", []Field{
-		{Name: "source", Kind: String, Doc: `"cntvct", or what was used instead`},
+		{Name: "source", Kind: String, Doc: `"cntvct" (arm64), "tsc" (x86-64), or what was used instead`},
 		{Name: "frequency", Kind: U64, Doc: "ticks per second"},
 		{Name: "ticks", Kind: U64, Doc: "the counter when the clocks below were read"},
 		{Name: "mono", Kind: I64, Doc: "CLOCK_MONOTONIC at ticks, ns"},
@@ -159,7 +155,7 @@ var specs = [maxType]Spec{
 	TypeRange: {"RANGE", "An executable segment of an object in a process, and the code positions it has there.", []Field{
 		{Name: "proc", Kind: U32, Doc: "process"},
 		{Name: "image", Kind: U32, Doc: "object"},
-		{Name: "index", Kind: U32, Doc: "code position of its first instruction, at least 64"},
+		{Name: "index", Kind: U32, Doc: "code position of its first four bytes, at least 64"},
 		{Name: "count", Kind: U32, Doc: "number of code positions"},
 		{Name: "addr", Kind: U64, Doc: "address of the first instruction in the process"},
 		{Name: "va", Kind: U64, Doc: "the same at link time"},
@@ -202,7 +198,7 @@ var specs = [maxType]Spec{
 		{Name: "ticks", Kind: U64, Doc: "when it was read"},
 		{Name: "funcs", Kind: List, Doc: "functions; those of one reading may stand in several blocks", Of: []Field{
 			{Name: "image", Kind: U32, Doc: "object"},
-			{Name: "va", Kind: U64, Doc: "link-time address of the first of the two instructions that make it traceable"},
+			{Name: "va", Kind: U64, Doc: "link-time address of the site: on arm64 the first of the two instructions that make it traceable, on x86-64 the address of its entry events"},
 			{Name: "calls", Kind: U64, Doc: "completed calls"},
 			{Name: "total", Kind: U64, Doc: "ticks in them"},
 			{Name: "self", Kind: U64, Doc: "ticks in them without the traced functions that they called"},

@@ -39,7 +39,7 @@ func Validate(r io.Reader) (Totals, error) {
 		threads: map[[2]uint32]bool{},
 		probes:  map[[2]uint32]bool{},
 		last:    map[[2]uint32]uint64{},
-		rec:     NewRecording(),
+		rec:     NewRecording(rd.Machine()),
 	}
 	for {
 		at := rd.Offset()
@@ -103,7 +103,7 @@ func (v *validator) block(b Block) error {
 		}
 		v.images[b.ID] = true
 	case *Range:
-		if b.Addr%insnSize != 0 || b.VA%insnSize != 0 {
+		if b.Addr%positionSize != 0 || b.VA%positionSize != 0 {
 			return fmt.Errorf("addresses %#x and %#x are not those of instructions", b.Addr, b.VA)
 		}
 	case *Probe:
@@ -192,7 +192,7 @@ func (v *validator) chunk(c *Chunk) error {
 	v.totals.Chunks++
 	v.totals.Lost += c.Lost
 	key := [2]uint32{c.Proc, c.Stream}
-	cur := Cursor{attached: &attached{probes: p.probes, strict: true}}
+	cur := Cursor{Machine: v.rec.Machine, attached: &attached{probes: p.probes, strict: true}}
 	for cur.Reset(c, v.last[key]); cur.Next(); v.totals.Events++ {
 		if cur.Ticks < v.before {
 			v.totals.Late++

@@ -29,11 +29,9 @@ const (
 
 // A record is its control word, an event word, and what the flags say.
 const (
-	RecordRegs  = 1 << 16 // x0-x30, sp, pc, pstate
+	RecordRegs  = 1 << 16 // the registers of the machine
 	RecordStack = 1 << 17 // a count, and that many return addresses
 	RecordArgs  = 1 << 18 // what the probe of the number above the flags has put there
-
-	NumRegs = 34
 
 	probeShift = 19
 	probeBits  = indexShift - probeShift

@@ -52,12 +52,12 @@ type Stats struct {
 	Bytes  int64 // of the file, without the events that are being encoded
 }
 
-// NewWriter begins a recording of an arm64 program.
-func NewWriter(w io.Writer) (*Writer, error) {
+// NewWriter begins a recording of programs for a machine.
+func NewWriter(w io.Writer, m Machine) (*Writer, error) {
 	wr := &Writer{w: w, buf: make([]byte, 0, flushAt+MaxPayload)}
 	wr.buf = append(wr.buf, magic...)
 	wr.buf = binary.LittleEndian.AppendUint16(wr.buf, Version)
-	wr.buf = binary.LittleEndian.AppendUint16(wr.buf, MachineARM64)
+	wr.buf = binary.LittleEndian.AppendUint16(wr.buf, uint16(m))
 	wr.buf = append(wr.buf, make([]byte, HeaderSize-4-len(wr.buf))...)
 	wr.buf = binary.LittleEndian.AppendUint32(wr.buf, crc32.Checksum(wr.buf, castagnoli))
 	wr.stats.Bytes = HeaderSize

@@ -70,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 		&End{2, 12, 1, 5, "exit"},
 	}
 	var file bytes.Buffer
-	w, err := NewWriter(&file)
+	w, err := NewWriter(&file, MachineARM64)
 	check(t, err,
 		w.WriteMeta(*want[0].(*Meta)),
 		w.WriteClock(*want[1].(*Clock)),

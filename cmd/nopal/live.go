@@ -165,7 +165,7 @@ func (d *liveData) read(in io.Reader) {
 
 func (d *liveData) blocks(in io.Reader) error {
 	d.mu.Lock()
-	d.rec = trace.NewRecording()
+	d.rec = trace.NewRecording(trace.NativeMachine())
 	d.mu.Unlock()
 	r, err := trace.NewReader(in)
 	if errors.Is(err, io.EOF) {

@@ -15,7 +15,7 @@ import (
 // profileFile writes the recording of a profile: two functions in two threads.
 func profileFile(t *testing.T, w io.Writer) {
 	t.Helper()
-	tw, err := trace.NewWriter(w)
+	tw, err := trace.NewWriter(w, trace.MachineARM64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func writeRecording(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	f, err := os.Create(ts.MkAbs(args[0]))
 	ts.Check(err)
-	w, err := trace.NewWriter(f)
+	w, err := trace.NewWriter(f, trace.MachineARM64)
 	ts.Check(err)
 	const index = 64
 	ts.Check(w.WriteMeta(trace.Meta{

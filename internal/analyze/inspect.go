@@ -113,7 +113,7 @@ func Inspect(r io.Reader) (*Info, error) {
 		return nil, err
 	}
 	in := &inspector{
-		rec:     trace.NewRecording(),
+		rec:     trace.NewRecording(rd.Machine()),
 		procs:   map[uint32]*ProcessInfo{},
 		threads: map[threadKey]*ThreadInfo{},
 		exits:   map[uint32][]trace.Range{},
@@ -239,7 +239,7 @@ func (in *inspector) chunk(c *trace.Chunk) error {
 	if err != nil {
 		return err
 	}
-	var cur trace.Cursor
+	cur := trace.Cursor{Machine: in.rec.Machine}
 	cur.Reset(c, 0)
 	n := uint64(0)
 	exits := in.exits[c.Proc]

@@ -37,7 +37,7 @@ func (v *jsonView) start(dst []byte, head string, s *siteText, ev *trace.Event) 
 func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	dst = v.start(dst, `{"type":"entry","time":`, s, ev)
 	if ev.Regs != nil {
-		dst = appendJSONRegs(dst, ev.Regs)
+		dst = v.appendRegs(dst, ev.Regs)
 	}
 	if ev.Stack != nil {
 		dst = v.appendStack(dst, ev)
@@ -48,11 +48,11 @@ func (v *jsonView) entry(dst []byte, s *siteText, ev *trace.Event) []byte {
 	return append(dst, "}\n"...)
 }
 
-func appendJSONRegs(dst []byte, regs *[trace.NumRegs]uint64) []byte {
+func (v *jsonView) appendRegs(dst []byte, regs []uint64) []byte {
 	sep := `,"regs":{"`
 	for i, r := range regs {
 		dst = append(dst, sep...)
-		dst = append(dst, regNames[i]...)
+		dst = append(dst, v.names.regs[i]...)
 		dst = append(dst, `":"0x`...)
 		dst = strconv.AppendUint(dst, r, 16)
 		sep = `","`

@@ -49,6 +49,7 @@ type siteText struct {
 type names struct {
 	sel     *Selection
 	color   bool
+	regs    []string   // names of registers
 	sites   []siteText // by Site.ID
 	unknown siteText
 	plain   map[string]string // demangled names of callers

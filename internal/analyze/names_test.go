@@ -37,7 +37,7 @@ func FuzzNames(f *testing.F) {
 			return
 		}
 		var file bytes.Buffer
-		w, err := trace.NewWriter(&file)
+		w, err := trace.NewWriter(&file, trace.MachineARM64)
 		check(t, err,
 			w.WriteMeta(trace.Meta{Host: path, Command: []string{task}}),
 			w.WriteClock(trace.Clock{Frequency: 1e9}),

@@ -51,7 +51,7 @@ type threadPick struct {
 type held struct {
 	trace.Event
 	state  heldState
-	regs   *[trace.NumRegs]uint64
+	regs   []uint64
 	args   []trace.Arg
 	ret    trace.Value
 	values []byte // of the two
@@ -290,10 +290,7 @@ func (p *picker) hold(ev *trace.Event) *held {
 		h.result(ev.Ret)
 	}
 	if ev.Regs != nil {
-		if h.regs == nil {
-			h.regs = new([trace.NumRegs]uint64)
-		}
-		*h.regs = *ev.Regs
+		h.regs = append(h.regs[:0], ev.Regs...)
 		h.Regs = h.regs
 	}
 	if h.Stack = stack; ev.Stack == nil {

@@ -124,6 +124,7 @@ func Replay(r io.Reader, w io.Writer, o Options) (Summary, error) {
 func (p *player) begin() {
 	exits := p.sum.Recording.HasExits()
 	p.names = newNames(&p.o.Selection)
+	p.names.regs = p.sum.Recording.Machine.Registers()
 	tree := false
 	switch {
 	case p.o.Format == JSONL:

@@ -41,7 +41,7 @@ func index(n int) uint32 { return uint32(64 + 16*n + 2) }
 // begin writes what precedes the chunks.
 func begin(t testing.TB, out io.Writer) *trace.Writer {
 	t.Helper()
-	w, err := trace.NewWriter(out)
+	w, err := trace.NewWriter(out, trace.MachineARM64)
 	check(t, err)
 	names := []string{"main", "_ZN3foo3barEi", "_RNvC3foo3bar", "tail\x1b[31m\"q\"", "lua_call", "f<int>"}
 	var funcs []trace.Func
@@ -69,7 +69,7 @@ func sample(t testing.TB) []byte {
 	w := begin(t, &file)
 	regs := []uint64{trace.ControlWord(trace.WordRecord, trace.RecordRegs|trace.RecordStack|39),
 		trace.EventWord(index(4), 0x7f00, 70_000_000)}
-	for i := range uint64(trace.NumRegs) {
+	for i := range uint64(len(trace.MachineARM64.Registers())) {
 		regs = append(regs, i<<60|i)
 	}
 	regs = append(regs, 2, 0xaaaa0000104c, 0x1234)
@@ -163,7 +163,7 @@ func TestJSONL(t *testing.T) {
 	for _, l := range lines {
 		check(t, json.Unmarshal([]byte(l), &last))
 	}
-	if len(last.Regs) != trace.NumRegs || last.Regs["x30"] != "0xe00000000000001e" || last.Regs["pstate"] != "0x1000000000000021" {
+	if len(last.Regs) != len(trace.MachineARM64.Registers()) || last.Regs["x30"] != "0xe00000000000001e" || last.Regs["pstate"] != "0x1000000000000021" {
 		t.Errorf("registers %v", last.Regs)
 	}
 	if len(last.Stack) != 2 || fmt.Sprint(last.Stack) != "[{0xaaaa0000104c foo::bar(int) /bin/prog 12} {0x1234   0}]" {

@@ -19,15 +19,6 @@ const (
 	colorName = "\x1b[0m"
 )
 
-// regNames are the names of the registers in the order of the recording.
-var regNames = func() (n [trace.NumRegs]string) {
-	for i := range 31 {
-		n[i] = "x" + strconv.Itoa(i)
-	}
-	n[31], n[32], n[33] = "sp", "pc", "pstate"
-	return n
-}()
-
 // textView writes a line an event, as ftrace does, indented by depth.
 type textView struct {
 	names    *names
@@ -110,7 +101,7 @@ func (v *textView) mark(dst []byte, ev *trace.Event) []byte {
 // extras writes the registers and the stack of an entry.
 func (v *textView) extras(dst []byte, ev *trace.Event) []byte {
 	if ev.Regs != nil {
-		dst = appendRegs(dst, ev.Regs)
+		dst = v.names.appendRegs(dst, ev.Regs)
 	}
 	for _, addr := range ev.Stack {
 		dst = append(dst, spaces[:25]...)
@@ -121,22 +112,26 @@ func (v *textView) extras(dst []byte, ev *trace.Event) []byte {
 	return dst
 }
 
-func appendRegs(dst []byte, regs *[trace.NumRegs]uint64) []byte {
+func (n *names) appendRegs(dst []byte, regs []uint64) []byte {
+	width := 0
+	for _, name := range n.regs {
+		width = max(width, len(name))
+	}
 	for i, r := range regs {
 		if i%4 == 0 {
 			dst = append(dst, spaces[:25]...)
 		}
-		dst = append(dst, spaces[:max(1, 7-len(regNames[i]))]...)
-		dst = append(dst, regNames[i]...)
+		dst = append(dst, spaces[:1+width-len(n.regs[i])]...)
+		dst = append(dst, n.regs[i]...)
 		dst = append(dst, ' ')
 		for shift := 60; shift >= 0; shift -= 4 {
 			dst = append(dst, "0123456789abcdef"[r>>shift&15])
 		}
-		if i%4 == 3 {
+		if i%4 == 3 || i == len(regs)-1 {
 			dst = append(dst, '\n')
 		}
 	}
-	return append(dst, '\n')
+	return dst
 }
 
 func (v *textView) lost(dst []byte, ev *trace.Event) []byte {

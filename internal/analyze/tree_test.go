@@ -331,7 +331,7 @@ func FuzzGraphNames(f *testing.F) {
 			return
 		}
 		var file bytes.Buffer
-		w, err := trace.NewWriter(&file)
+		w, err := trace.NewWriter(&file, trace.MachineARM64)
 		check(t, err,
 			w.WriteClock(trace.Clock{Frequency: 1e9}),
 			w.WriteProcess(trace.Process{Proc: 1, PID: 1, Command: []string{task}}),

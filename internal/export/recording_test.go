@@ -52,7 +52,7 @@ type script struct {
 // above at 64 bytes each, in graph mode with exits.
 func begin(t testing.TB, out io.Writer, graph bool) *script {
 	t.Helper()
-	w, err := trace.NewWriter(out)
+	w, err := trace.NewWriter(out, trace.MachineARM64)
 	check(t, err)
 	var funcs []trace.Func
 	for i, n := range names {
