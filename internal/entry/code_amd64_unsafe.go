@@ -14,6 +14,8 @@ func entryBlock() unsafe.Pointer
 
 func graphBlock() unsafe.Pointer
 
+func triggerBlock() unsafe.Pointer
+
 // Bounds of a block's length, and of how far before it the address is.
 const (
 	blockAlign  = 64
@@ -36,12 +38,13 @@ func Load() (Blob, error) {
 	b.Core = p[partCaller]
 	b.Caller, b.CallerUnknown, b.Reserve, b.DLHook, b.Literals = p[partCaller], p[partCallerUnknown], p[partReserve], p[partDLHook], p[partLiterals]
 	b.RegsCaller, b.StackCaller = p[partRegsCaller], p[partStackCaller]
+	b.Trigger, b.Nothing = p[partTrigger], p[partNothing]
 	b.Graph = Graph{p[partGraphCaller], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks], p[partFindFDE], p[partFindFDEGone], p[partFindFDETable]}
 	return b, b.link(&p)
 }
 
 // blocks are the blocks of the code. The one with the literals is the last.
-func blocks() []unsafe.Pointer { return []unsafe.Pointer{graphBlock(), entryBlock()} }
+func blocks() []unsafe.Pointer { return []unsafe.Pointer{graphBlock(), triggerBlock(), entryBlock()} }
 
 // add appends a block and notes its parts.
 func (b *Blob) add(base unsafe.Pointer, p *parts) error {

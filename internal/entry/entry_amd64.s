@@ -36,9 +36,6 @@
 #define LOAD_FS_DI_R10 BYTE $0x64; BYTE $0x44; BYTE $0x8b; BYTE $0x17
 
 #define LOAD_FS_0_R8 BYTE $0x64; BYTE $0x4c; BYTE $0x8b; BYTE $0x04; BYTE $0x25; LONG $0
-// jmp [rsp + a negative byte].
-#define JMP_BELOW_SP(byte) BYTE $0xff; BYTE $0x64; BYTE $0x24; BYTE $byte
-
 // SAVE_REGS makes a pt_regs on the stack. cs and ss are those of all 64-bit programs
 // (arch/x86/include/asm/segment.h). Out: R12 = the stub's words, R13 = pt_regs; RBP keeps
 // its value.

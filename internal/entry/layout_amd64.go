@@ -24,6 +24,10 @@ const (
 	partDLHook
 	partRegsCaller
 	partStackCaller
+	partTrigger
+	partNothing
+	partCallerJumped
+	partCallerUnknownJumped
 	partGraphCaller
 	partGraphExit
 	partGraphExitEnd

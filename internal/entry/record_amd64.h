@@ -19,7 +19,13 @@
 #define JE_PART(number) BYTE $0x0f; BYTE $0x84; REL32(number)
 #define JNE_PART(number) BYTE $0x0f; BYTE $0x85; REL32(number)
 
-// LOAD_LITERAL loads a word of Literals. Of the registers only the low eight, by number.
+// JMP_BELOW_SP goes where the word at a negative distance (a byte) from rsp says, in the
+// red zone, which signals leave alone (System V ABI, AMD64 supplement, 3.2.2).
+#define JMP_BELOW_SP(byte) BYTE $0xff; BYTE $0x64; BYTE $0x24; BYTE $byte
+
+// LEA_PART is the address of a part. Of the registers only the low eight, by number.
+#define LEA_PART(number, reg) BYTE $0x48; BYTE $0x8d; BYTE $(0x05+8*reg); REL32(number)
+// LOAD_LITERAL loads a word of Literals.
 #define LOAD_LITERAL(offset, reg) BYTE $0x48; BYTE $0x8b; BYTE $(0x05+8*reg); REL32_LITERAL(offset)
 #define rAX 0
 #define rCX 1

@@ -50,8 +50,8 @@ var rigProgram = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	header := fmt.Sprintf("#define RIG_CODE %#xUL\n#define RIG_STUBS %#xUL\n#define RIG_CODE_SIZE %#xUL\n#define RIG_TABLE %#xUL\n#define RIG_TABLE_SIZE %#xUL\n#define RIG_RING %#xUL\n#define RIG_FSBASE %d\n",
-		rigCode, rigStubs, rigSize, rigTable, entry.SlotCount<<entry.SlotShift, rigRing, unsafe.Offsetof(entry.Control{}.FSBase))
+	header := fmt.Sprintf("#define RIG_CODE %#xUL\n#define RIG_STUBS %#xUL\n#define RIG_CODE_SIZE %#xUL\n#define RIG_TABLE %#xUL\n#define RIG_TABLE_SIZE %#xUL\n#define RIG_RING %#xUL\n#define RIG_FSBASE %d\n#define RIG_TRIGGERS %d\n#define RIG_TRIGGER_LEN %d\n",
+		rigCode, rigStubs, rigSize, rigTable, entry.SlotCount<<entry.SlotShift, rigRing, unsafe.Offsetof(entry.Control{}.FSBase), unsafe.Offsetof(entry.RingHeader{}.Triggers), unsafe.Offsetof(entry.RingHeader{}.TriggerLen))
 	if err := os.WriteFile(filepath.Join(dir, "rig.h"), []byte(header), 0o644); err != nil {
 		return "", err
 	}

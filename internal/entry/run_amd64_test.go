@@ -1,6 +1,8 @@
 package entry_test
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"testing"
@@ -168,6 +170,33 @@ func TestChange(t *testing.T) {
 	r.env = append(r.env, "RIG_JUMPED=1")
 	if out := r.run("change", 1); !slices.Equal(out, []string{"40", "41", "42"}) {
 		t.Errorf("results %s, want 40 of another function, 41 instead of the function, 42 of the function", out)
+	}
+}
+
+// TestTriggers has functions that switch recording off and on, and one that writes its
+// stack two times.
+func TestTriggers(t *testing.T) {
+	b := load(t)
+	const calls = 100
+	for _, then := range []uint64{b.Caller, b.CallerUnknown, b.RegsCaller} {
+		r := newRig(t, b.Trigger, 64, entry.Literals{Action: entry.ActionRegs})
+		r.env = append(r.env, "RIG_JUMPED=1", fmt.Sprintf("RIG_THEN=%#x", then), fmt.Sprintf("RIG_STACK=%#x", b.StackCaller))
+		r.run("trigger", calls)
+		counts, stacks := map[uint64]int{}, 0
+		for _, events := range r.events {
+			for _, e := range events {
+				counts[e.index]++
+				if e.record&entry.RecordStack != 0 {
+					stacks++
+				}
+			}
+		}
+		if want := map[uint64]int{64: 2 * calls, 69: 6}; !maps.Equal(counts, want) || stacks != 2 {
+			t.Errorf("events %v, %d of them with stacks; want %v and 2", counts, stacks, want)
+		}
+		if got := r.ring.Header().Wishes; got != entry.WishSwitched|entry.WishSnapshot {
+			t.Errorf("wishes %#x", got)
+		}
 	}
 }
 

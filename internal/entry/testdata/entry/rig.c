@@ -125,6 +125,7 @@ static void setup(char **argv)
 	control[1] = getpid();
 	control[RIG_FSBASE / 8] = getauxval(AT_HWCAP2) >> 1 & 1;
 	control[510] = getenv("RIG_UNKNOWN") ? 1 : tid_offset();
+	control[5] = control[510];
 	control[511] = RIG_RING;
 	stubs = (unsigned char *)RIG_STUBS;
 }
@@ -313,6 +314,26 @@ int main(int argc, char **argv)
 			flags_step(0);
 		}
 		printf("%lu %lu %lu\n", result[0], result[1], result[2]);
+		return 0;
+	} else if (!strcmp(job, "trigger")) {
+		/* rig_ret's function switches off, rig_body's on, keep's writes a stack twice. */
+		u64 next = RIG_CODE + strtoul(getenv("RIG_THEN"), 0, 0), stack = RIG_CODE + strtoul(getenv("RIG_STACK"), 0, 0);
+		u64 triggers[3][6] = {
+			{(u64)rig_ret, 2, 8, 1UL << 62, next, next},
+			{(u64)rig_body, 1, 8, 1UL << 62, next, next},
+			{(u64)keep, 0, 1, 2, stack, next},
+		};
+		memcpy((char *)RIG_RING + RIG_TRIGGERS, triggers, sizeof triggers);
+		*(u64 *)(RIG_RING + RIG_TRIGGER_LEN) = 3;
+		fn *plain = stub(4, to, 1, other, 0), *twice = stub(5, to, 1, keep, 0);
+		state(checked, count); /* events of 64 */
+		plain();	       /* has none: not recorded */
+		for (int i = 0; i < 5; i++)
+			twice();	/* 2 stacks, 3 plain */
+		f();			/* off */
+		twice();
+		state(checked, count); /* on again */
+		twice();		/* 1 plain */
 		return 0;
 	} else if (!strcmp(job, "storm")) {
 		storm(f);
