@@ -111,9 +111,11 @@ func (rec *Recording) site(o *Object, va uint64) (*Site, error) {
 		return s, rec.spend(128)
 	}
 	s := &Site{ID: len(rec.sites), Object: o, VA: va}
-	for _, distance := range rec.Machine.spec().inside {
-		if s.Func = o.FuncAt(va + uint64(distance)); s.Func != nil {
-			s.VA = s.Func.VA
+	m := rec.Machine.spec()
+	for _, distance := range m.inside {
+		at := va + uint64(distance)
+		if f := o.FuncAt(at); f != nil && (m.reach == 0 || at-f.VA <= m.reach) {
+			s.Func, s.VA = f, f.VA
 			break
 		}
 	}

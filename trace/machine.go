@@ -29,6 +29,9 @@ type machineSpec struct {
 	// inside are distances from there to what surely is in the function, tried in
 	// turn.
 	inside []int64
+	// reach is how far behind a function's address the address of its event may be; 0:
+	// that is not known.
+	reach uint64
 	// call is how far before a return address its call surely is.
 	call uint64
 }
@@ -52,6 +55,9 @@ var machines = map[Machine]*machineSpec{
 		// entry, and may be where the next function begins. Of a patch area with but
 		// two bytes in the function it may be one byte before the entry.
 		inside: []int64{-1, 0, 2},
+		// A landing pad, and a NOP of 15 bytes behind four of one. What is further away is
+		// of a function whose size is not known.
+		reach: 4 + 4 + 15,
 		call:   1,
 	},
 }

@@ -36,7 +36,7 @@ func TestNamesX86(t *testing.T) {
 		for _, second := range kinds {
 			for shift := range uint64(8) {
 				var list []function
-				at := start + shift
+				at := start + 16 + shift
 				for _, k := range []struct{ before, entry, size uint64 }{first, second, first, second} {
 					at += k.before
 					list = append(list, function{at, at + k.entry, k.size})
@@ -45,7 +45,7 @@ func TestNamesX86(t *testing.T) {
 				var file bytes.Buffer
 				w, err := NewWriter(&file, MachineAMD64)
 				check(t, err)
-				var funcs []Func
+				funcs := []Func{{VA: start - 64, Name: "of no known size"}}
 				for i, f := range list {
 					funcs = append(funcs, Func{VA: f.entry, Size: f.size, Name: fmt.Sprint("f", i)})
 				}
