@@ -112,6 +112,25 @@ private_apt_unpack() {
 	done
 }
 
+# native_apt_unpack DEST PACKAGE... does the same with packages of this machine's
+# own architecture, by its own lists.
+native_apt_unpack() {
+	local dest=$1 package download
+	shift
+	mkdir -p "$dest"
+	for package in "$@"; do
+		download=$(mktemp -d "$dest/download.XXXXXX")
+		(
+			cd "$download"
+			apt-get -qq download "$package" 2>/dev/null || {
+				as_root apt-get -qq update && apt-get -qq download "$package"
+			}
+		) || return 1
+		dpkg-deb -x "$download"/*.deb "$dest" || return 1
+		rm -rf "$download"
+	done
+}
+
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		DEBIAN_FRONTEND=noninteractive "$@"

@@ -1,14 +1,15 @@
 /*
  * Everything the procedure call standard passes in registers and in memory: eight doubles,
- * homogeneous aggregates, 4 KB structs by x8, twelve arguments, variadics, long double, __int128,
+ * homogeneous aggregates, 4 KB structs in memory, twelve arguments, variadics, long double, __int128,
  * vectors. The results go into one checksum.
  */
-#include <arm_neon.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include "truth.h"
+
+typedef float vector4 __attribute__((vector_size(16)));
 
 struct hfa { double a, b, c, d; };
 struct hfaf { float a, b, c; };
@@ -78,9 +79,9 @@ TRACED __int128 wide(__int128 a, unsigned __int128 b)
 	return a * 3 - (__int128)b;
 }
 
-TRACED float32x4_t vector(float32x4_t a, float32x4_t b)
+TRACED vector4 vector(vector4 a, vector4 b)
 {
-	return vaddq_f32(vmulq_f32(a, b), a);
+	return a * b + a;
 }
 
 static uint64_t sum = 14695981039346656037u;
@@ -123,7 +124,7 @@ int main(int argc, char **argv)
 		ADD(rest);
 		__int128 w = wide((__int128)i << 70, 77);
 		ADD(w);
-		float32x4_t v = vector(vdupq_n_f32(i), (float32x4_t){ 1, 2, 3, 4 });
+		vector4 v = vector((vector4){ i, i, i, i }, (vector4){ 1, 2, 3, 4 });
 		ADD(v);
 	}
 	printf("abi %016llx\n", (unsigned long long)sum);

@@ -1,4 +1,4 @@
-/* GCC's nested functions: the static chain is passed in x18, which no trampoline may touch. */
+/* GCC's nested functions: the static chain is passed in x18 (r10 on x86-64), which no trampoline may touch. */
 #include <stdlib.h>
 #include "truth.h"
 
@@ -12,14 +12,14 @@ TRACED long apply(long (*f)(long), long x)
 TRACED long outer(long k, int depth)
 {
 	long seen = 0;
-	/* Its address is taken: called through a trampoline on the stack that loads x18. */
+	/* Its address is taken: called through a trampoline on the stack that loads it. */
 	__attribute__((noinline)) long inner(long x)
 	{
 		calls++;
 		seen += x;
 		return x * k + depth;
 	}
-	/* Called directly with x18. */
+	/* Called directly with it. */
 	__attribute__((noinline)) long direct(long x)
 	{
 		seen ^= x;
