@@ -10,7 +10,7 @@ GO ?= go
 machine := $(if $(filter aarch64,$(shell uname -m)),tools,vm-tools)
 
 .DEFAULT_GOAL := build
-.PHONY: bench build build-arm64 demo fixtures fuzz lint man test test-vm toggle vet vm vm-tools tools clean help
+.PHONY: bench bench-peers build build-arm64 demo fixtures fuzz lint man test test-vm toggle vet vm vm-tools tools clean help
 
 build: ## build nopal for this machine (build/nopal)
 	$(GO) build -o build/nopal ./cmd/nopal
@@ -57,6 +57,10 @@ demo: build build-arm64 $(machine) ## record Lua and SQLite on arm64 and show th
 
 bench: build build-arm64 $(machine) fixtures ## measure, and print the figures of RATIONALE.md
 	@bench/run.sh
+
+bench-peers: build ## measure nopal beside other tracers, here: RUNS=7 (docs/performance.md)
+	@scripts/tools.sh peers
+	@$(GO) run ./bench/peers $(if $(RUNS),-runs $(RUNS)) $(if $(ONLY),-only '$(ONLY)')
 
 lint: vet ## gofmt, vet, staticcheck and the rules for imports
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

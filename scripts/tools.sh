@@ -3,6 +3,7 @@
 # does not have. Does nothing, and asks for no rights, when all are there.
 #
 #   scripts/tools.sh [demo]     with what the demonstration needs besides
+#   scripts/tools.sh peers      with the tracers that nopal is measured beside
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/apt-private.sh
@@ -33,6 +34,21 @@ if [ "${1:-}" = demo ]; then
 	need dpkg-source dpkg-dev
 	need patch patch
 	need tclsh tcl # SQLite puts its source together with it
+fi
+if [ "${1:-}" = peers ]; then
+	need uftrace uftrace
+	need bpftrace bpftrace
+	need valgrind valgrind
+	need gprof binutils
+	need lttng lttng-tools
+	# file PATTERN PACKAGE
+	file() {
+		compgen -G "$1" >/dev/null || missing+=("$2")
+	}
+	file '/usr/lib/*/liblttng-ust-cyg-profile-fast.so' liblttng-ust-dev
+	file '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.xray-x86_64.a' libclang-rt-14-dev
+	need dpkg-source dpkg-dev
+	need tclsh tcl
 fi
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "tools: installing ${missing[*]}" >&2
