@@ -34,6 +34,7 @@ const (
 const (
 	RegSetGeneral   = unix.NT_PRSTATUS
 	RegSetFloat     = unix.NT_PRFPREG
+	RegSetX86XState = unix.NT_X86_XSTATE
 	RegSetArmTLS    = unix.NT_ARM_TLS
 	RegSetArmBreak  = unix.NT_ARM_HW_BREAK
 	RegSetArmSVE    = unix.NT_ARM_SVE

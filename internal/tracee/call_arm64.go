@@ -50,6 +50,9 @@ func indexGate(code []byte, pid int) (off, size int, returns bool) {
 	return off, min(4, len(code)), false
 }
 
+// sigreturnInVDSO says that the kernel gives every process an rt_sigreturn.
+const sigreturnInVDSO = true
+
 // indexSigreturn finds the vDSO's __kernel_rt_sigreturn.
 func indexSigreturn(code []byte) int {
 	for i := 0; i+8 <= len(code); i += 4 {
@@ -75,7 +78,7 @@ func (r *Regs) returnsFromSignal(addr uint64) bool {
 
 // signalFrame builds a struct rt_sigframe (arch/arm64/kernel/signal.c) that brings the
 // thread's state back. Of the scalable vectors it holds what NEON sees.
-func signalFrame(tid int, s savedState) []byte {
+func signalFrame(tid int, s savedState, _ gate) []byte {
 	const (
 		siginfoSize  = 128
 		ucStackFlags = siginfoSize + 24 // uc_flags, uc_link, ss_sp
@@ -109,6 +112,9 @@ func signalFrame(tid int, s savedState) []byte {
 	return b
 }
 
+// placeFrame has nothing to do: the frame has no addresses in it.
+func placeFrame([]byte, uint64) {}
+
 // inSyscall reports whether the stop has interrupted a system call that is going to be
 // started again: the kernel has already moved pc back to the instruction
 // (arch/arm64/kernel/signal.c, do_signal).
@@ -127,7 +133,13 @@ func (r *Regs) prepareCall(svc, nr uint64, args []uint64) {
 	r.SetPC(svc)
 }
 
+// setArgs passes numbers to a function (AAPCS64 6.8.2).
+func (r *Regs) setArgs(args []uint64) { copy(r.X[:6], args) }
+
 func (r *Regs) result() uint64 { return r.X[0] }
+
+// returned is what a function has returned, at the entry of rt_sigreturn.
+func (r *Regs) returned() uint64 { return r.X[0] }
 
 // fixRestart sees to it that an interrupted wait with a relative time is continued and
 // not begun again. The kernel does so by putting restart_syscall into x8 when it

@@ -13,17 +13,18 @@ import (
 // when it returns the thread goes on where it was.
 var ErrNoReturn = errors.New("function does not return")
 
-// Call makes the stopped first thread call a function of the process, without arguments, and
-// returns the result. It runs on an unused part of the thread's stack, with signals blocked,
+// Call makes the stopped first thread call a function of the process, with up to six
+// numbers as arguments, and returns the result where that is seen: on x86-64 the way back
+// puts the number of its system call in its place, and it is 0. It runs on an unused part of the thread's stack, with signals blocked,
 // and returns into the vDSO's rt_sigreturn, which brings back the state that the thread had
 // before, as in a remote system call: also when nopal is killed meanwhile.
 //
 // The thread may have been stopped anywhere, holding any lock: it is on the function not to
 // take one.
-func (th *Thread) Call(fn uint64, patience time.Duration) (uint64, error) {
+func (th *Thread) Call(fn uint64, patience time.Duration, args ...uint64) (uint64, error) {
 	var ret uint64
 	var err error
-	if doErr := th.p.t.do(func() { ret, err = th.callFunc(fn, patience) }); doErr != nil {
+	if doErr := th.p.t.do(func() { ret, err = th.callFunc(fn, patience, args) }); doErr != nil {
 		return 0, doErr
 	}
 	if err != nil {
@@ -32,7 +33,7 @@ func (th *Thread) Call(fn uint64, patience time.Duration) (uint64, error) {
 	return ret, nil
 }
 
-func (th *Thread) callFunc(fn uint64, patience time.Duration) (ret uint64, err error) {
+func (th *Thread) callFunc(fn uint64, patience time.Duration, args []uint64) (ret uint64, err error) {
 	p := th.p
 	if err := p.usable(); err != nil {
 		return 0, err
@@ -64,6 +65,7 @@ func (th *Thread) callFunc(fn uint64, patience time.Duration) (ret uint64, err e
 	}()
 	r := saved.regs
 	r.SetPC(fn)
+	r.setArgs(args)
 	rescue.arm(&r)
 	if err := setRegs(th.tid, &r); err != nil {
 		return 0, err
@@ -89,7 +91,7 @@ func (th *Thread) callFunc(fn uint64, patience time.Duration) (ret uint64, err e
 		}
 		// The entry of the rt_sigreturn that the function returns to.
 		if now.returnsFromSignal(p.gate.sigreturn) {
-			ret, returned = now.result(), true
+			ret, returned = now.returned(), true
 		}
 	}
 	if err := th.step(sys.PtraceSyscall, isSyscallStop); err != nil { // its exit

@@ -179,7 +179,7 @@ func (p *Process) restoreTrap(ctx context.Context, th *Thread, before ProcStatus
 	)
 	var action [32]byte // struct sigaction: handler, flags, restorer, mask
 	binary.NativeEndian.PutUint64(action[:], sigIgn)
-	at, err := p.unusedStack(beyond + len(action))
+	at, err := p.unusedStack(beyond+len(action), nil)
 	if err != nil {
 		return fmt.Errorf("ignore SIGTRAP again: %w", err)
 	}

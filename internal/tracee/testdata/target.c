@@ -203,6 +203,16 @@ __attribute__((noinline)) static uint64_t sum_up(uint64_t n)
 	return sum;
 }
 
+// weigh is called from outside. What it is passed shows in what it returns.
+volatile uint64_t weighed;
+
+__attribute__((used, noinline)) uint64_t weigh(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+	double x = (double)a; // it uses what the thread computes with
+	weighed = (uint64_t)x + 10 * b + 100 * c + 1000 * d + 10000 * e + 100000 * f;
+	return weighed;
+}
+
 static int profile(void)
 {
 	struct sigaction sa = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
