@@ -39,12 +39,14 @@ func Load() (Blob, error) {
 	b.Caller, b.CallerUnknown, b.Reserve, b.DLHook, b.Literals = p[partCaller], p[partCallerUnknown], p[partReserve], p[partDLHook], p[partLiterals]
 	b.RegsCaller, b.StackCaller = p[partRegsCaller], p[partStackCaller]
 	b.Trigger, b.Nothing = p[partTrigger], p[partNothing]
-	b.Graph = Graph{p[partGraphCaller], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks], p[partFindFDE], p[partFindFDEGone], p[partFindFDETable]}
+	b.Graph = Graph{p[partGraphCaller], p[partGraphUnknown], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks], p[partFindFDE], p[partFindFDEGone], p[partFindFDETable]}
 	return b, b.link(&p)
 }
 
 // blocks are the blocks of the code. The one with the literals is the last.
-func blocks() []unsafe.Pointer { return []unsafe.Pointer{graphBlock(), triggerBlock(), entryBlock()} }
+func blocks() []unsafe.Pointer {
+	return []unsafe.Pointer{graphBlock(), triggerBlock(), entryBlock()}
+}
 
 // add appends a block and notes its parts.
 func (b *Blob) add(base unsafe.Pointer, p *parts) error {

@@ -8,10 +8,21 @@ package entry
 // Graph is where the code for this is. All is 0 where exits are patched.
 type Graph struct {
 	Caller  uint64 // entries; jumped to
+	Unknown uint64 // the same while the tid's offset is unknown
 	Exit    uint64 // thunks lead there when the body has returned
 	ExitEnd uint64
 	Thunks  uint64 // the word with the address of the region of thunks
+	// What the unwinder's _Unwind_Find_FDE is led to, FindGoneSize bytes for what was there,
+	// and the end, behind which there has to be a table of FindEntry.
+	Find, FindGone, FindTable uint64
 }
+
+// FindGoneSize is how much room there is for instructions, with a jump behind them.
+const FindGoneSize = 24
+
+// FindEntry says by which FDE the code of ours in [Start, Start+Size) is unwound. A table
+// of them ends where Start is 0.
+type FindEntry struct{ Start, Size, FDE uint64 }
 
 // GraphFrame is an open call whose body was called. The frames of a thread slot are one
 // area, of which a thread uses the next free one, like a stack; but a frame is given

@@ -110,8 +110,6 @@ TEXT ·graphBlock(SB), NOSPLIT|NOFRAME, $0-8
 	SUB_THUNKS_DI
 	SHRQ $const_graphRegionShift, DI
 	JEQ  graphTail                                    // it returns to a thunk
-
-graphRecord:
 	PLACE(graphSlow)
 	MOVQ CX, DI                                       // DI = slot
 	EVENT((R11), ABOVE)
@@ -166,6 +164,22 @@ graphFirst:
 	ADDQ $const_GraphRegion, DX
 	MOVQ $1, (const_GraphFrames*const_graphFrameSize)(DX) // the end
 	JMP  graphTry
+
+// The entry as long as it is not known where the C library keeps the thread id. There may
+// be no thread block at all.
+	PART(const_partGraphUnknown)
+	PUSHQ 8(R11)
+	SAVE_FLAGS
+	PUSHQ CX
+	PUSHQ DX
+	PUSHQ BX
+	PUSHQ SI
+	PUSHQ DI
+	MOVQ RETURN_ADDRESS(SP), DI
+	SUB_THUNKS_DI
+	SHRQ $const_graphRegionShift, DI
+	JEQ  graphTail
+	JMP  graphSlow
 
 // The frame is taken. The next one, as long as one is not found to be over.
 graphTaken:
@@ -252,11 +266,11 @@ graphTail:
 	MOVQ RETURN_ADDRESS(SP), DX
 	LEAQ -const_ThunkReturn(DX), DX
 	TESTL $(const_graphFrameSize-1), DX
-	JNE  graphRecord
+	JNE  graphSlow
 	ADDQ $const_GraphRegion, DX                       // DX = the frame
 	LEAQ RETURN_ADDRESS(SP), SI
 	CMPQ SI, GraphFrame_Place(DX)
-	JNE  graphRecord
+	JNE  graphSlow
 	PUSHQ DX
 	PUSH_SLOW
 	MOVL $1, R8
@@ -277,7 +291,14 @@ graphTailOver:
 	MOVQ CX, RETURN_ADDRESS(SP)
 	MOVQ $0, GraphFrame_Place(DX)
 	MOVQ DX, Slot_Top(SI)
-	JMP  graphRecord
+	JMP  graphSlow
+
+	// For entries that do something else than recording, with the same on the stack.
+	// In: DI = slot.
+	PART(const_partGraphTake)
+	JMP  graphTake
+	PART(const_partGraphPass)
+	JMP  graphPass
 	PART(const_partGraphExit)
 
 // An exit, from a thunk.
@@ -301,6 +322,8 @@ graphTailOver:
 	MOVQ SI, CX
 	LOAD_LITERAL(Literals_Table, rBX)
 	MOVQ -16(BX), BX                                  // offset of the tid
+	TESTL $1, BX
+	JNE  exitSlow                                     // not known, and there may be no block
 	LOAD_FS_BX                                        // tid
 	PLACE_IN_SLOT(exitSlow)
 	EVENT(16(R11), EXIT_ABOVE)
@@ -327,6 +350,37 @@ exitSlowDone:
 	POP_SLOW
 	JMP  exitDone
 	PART(const_partGraphExitEnd)
+
+// What _Unwind_Find_FDE of the program's unwinder begins with: is it about code of ours?
+// In: rdi = pc, rsi = struct dwarf_eh_bases {tbase, dbase, func} to fill in, as any C
+// function; or else the instructions that the jump here has replaced, and on in it.
+// Clobbers rax, rcx, r10.
+	PART(const_partFindFDE)
+	BYTE $0x4c; BYTE $0x8d; BYTE $0x15; REL32(const_partFindFDETable) // lea r10, [rip+table]
+
+findNext:
+	MOVQ (R10), AX                                    // start, size, FDE
+	TESTQ AX, AX
+	JEQ  findOther
+	MOVQ DI, CX
+	SUBQ AX, CX
+	CMPQ CX, 8(R10)
+	JCS  findOurs
+	ADDQ $24, R10
+	JMP  findNext
+
+findOurs:
+	MOVQ $0, (SI)
+	MOVQ $0, 8(SI)
+	MOVQ AX, 16(SI)
+	MOVQ 16(R10), AX
+	RETURN
+
+findOther:
+	JMP_PART(const_partFindFDEGone)
+	PART(const_partFindFDEGone)
+	QUAD $-1; QUAD $-1; QUAD $-1; QUAD $-1
+	PART(const_partFindFDETable)
 
 	PCALIGN $8
 	PART(const_partGraphThunks)

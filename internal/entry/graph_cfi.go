@@ -2,17 +2,16 @@ package entry
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
 	"golang.org/x/arch/x86/x86asm"
 )
 
-// Call frame information for what can stand on a stack of ours on x86-64, as it is
-// registered with the unwinder of the program (.eh_frame as in the Linux Standard Base,
-// "Exception Frames"; DWARF 5, 6.4).
+// Call frame information for our code that can stand on a stack on x86-64, as the
+// program's unwinder reads it (.eh_frame as in the Linux Standard Base, "Exception
+// Frames"; DWARF 5, 6.4). All of an FDE is relative to where the unwinder is told that it
+// begins, so one serves all copies of the code.
 
 // DWARF's numbers for registers (System V ABI, AMD64 supplement, table 3.36).
 const (
@@ -74,12 +73,12 @@ func (c *CFI) cie(dataAlign int8, initial ...byte) int {
 	return c.entry(append(body, initial...))
 }
 
-// fde appends what holds in [addr, addr+size).
-func (c *CFI) fde(cie int, addr, size uint64, rows []byte) {
+// fde appends what holds in [addr, addr+size), and returns where.
+func (c *CFI) fde(cie int, addr, size uint64, rows []byte) int {
 	body := binary.LittleEndian.AppendUint32(nil, uint32(len(c.data)+4-cie))
 	body = binary.LittleEndian.AppendUint64(body, addr)
 	body = binary.LittleEndian.AppendUint64(body, size)
-	c.entry(append(body, rows...))
+	return c.entry(append(body, rows...))
 }
 
 // AddThunks describes the region of thunks at an address. At all of a thunk the stack
@@ -87,24 +86,24 @@ func (c *CFI) fde(cie int, addr, size uint64, rows []byte) {
 // pc alone: in an expression that is register 16. A frame is known by its CFA, and the
 // caller's and this one must not be one and the same (libgcc asserts it where an exception
 // is caught in the caller), so the CFA is one byte further and the stack pointer said.
-func (c *CFI) AddThunks(thunks uint64) {
+func (c *CFI) AddThunks(thunks uint64) (fde int) {
 	const dataAlign = -1
 	cie := c.cie(dataAlign, cfaDefCFA, dwarfRSP, 1, cfaValOffset, dwarfRSP, 1)
 	expr := []byte{opBreg0 + dwarfRA, 0, opConst1s, 0x100 - graphFrameSize, opAnd, opPlusUconst}
 	expr = binary.AppendUvarint(expr, GraphRegion+8)
-	c.fde(cie, thunks, GraphRegion, append([]byte{cfaExpression, dwarfRA, byte(len(expr))}, expr...))
+	return c.fde(cie, thunks, GraphRegion, append([]byte{cfaExpression, dwarfRA, byte(len(expr))}, expr...))
 }
 
 // AddStubs describes stubs, which are 64 bytes each and begin with LEA and MOV to save
 // r11, and end with POP (internal/arch/amd64): CFA = rsp + 8, and 8 more in between.
-func (c *CFI) AddStubs(addr, size uint64) {
+func (c *CFI) AddStubs(addr, size uint64) (fde int) {
 	const from, to, last = 5, 23, 63
 	cie := c.cie(-8, cfaDefCFA, dwarfRSP, 8, cfaOffset|dwarfRA, 1)
 	expr := []byte{
 		opBreg0 + dwarfRSP, 8, opBreg0 + dwarfRA, 0, opConst1u, last, opAnd, opDup,
 		opLit0 + from, opGe, opSwap, opLit0 + to, opLt, opAnd, opLit0 + 3, opShl, opPlus,
 	}
-	c.fde(cie, addr, size, append([]byte{cfaDefExpression, byte(len(expr))}, expr...))
+	return c.fde(cie, addr, size, append([]byte{cfaDefExpression, byte(len(expr))}, expr...))
 }
 
 // Where the return address is.
@@ -125,8 +124,8 @@ type cfiState struct {
 }
 
 // AddCode describes the entry code at an address: each instruction is followed from the
-// entries on, with what it does to the stack. code is the filled copy.
-func (c *CFI) AddCode(b Blob, addr uint64) error {
+// entries on, with what it does to the stack.
+func (c *CFI) AddCode(b Blob, addr uint64) (fde int) {
 	states := map[uint64]cfiState{}
 	called, jumped := cfiState{off: 24}, cfiState{off: 16}
 	for _, e := range []struct {
@@ -134,15 +133,13 @@ func (c *CFI) AddCode(b Blob, addr uint64) error {
 		s  cfiState
 	}{
 		{b.Caller, called}, {b.CallerUnknown, called}, {b.Reserve, cfiState{off: 8}}, {b.DLHook, cfiState{off: 8}},
-		{b.RegsCaller, jumped}, {b.StackCaller, jumped}, {b.Trigger, jumped}, {b.Graph.Caller, jumped},
+		{b.RegsCaller, jumped}, {b.StackCaller, jumped}, {b.Trigger, jumped}, {b.Graph.Caller, jumped}, {b.Graph.Unknown, jumped},
 		{b.Graph.Exit, cfiState{ra: raFrame}},
 	} {
 		if e.at == 0 {
 			continue
 		}
-		if err := follow(b.Code, e.at, e.s, states); err != nil {
-			return fmt.Errorf("describe entry code: %w", err)
-		}
+		follow(b.Code, e.at, e.s, states)
 	}
 	cie := c.cie(-8, cfaDefCFA, dwarfRSP, 8, cfaOffset|dwarfRA, 1)
 	offsets := slices.Sorted(maps.Keys(states))
@@ -150,6 +147,9 @@ func (c *CFI) AddCode(b Blob, addr uint64) error {
 	last, at := cfiState{off: 8}, uint64(0)
 	for _, off := range offsets {
 		s := states[off]
+		if s.ra == raLost {
+			s = cfiState{off: last.off, ra: raLost, bx: last.bx}
+		}
 		if s == last {
 			continue
 		}
@@ -158,8 +158,7 @@ func (c *CFI) AddCode(b Blob, addr uint64) error {
 		rows = s.append(rows, last)
 		last, at = s, off
 	}
-	c.fde(cie, addr, uint64(len(b.Code)), rows)
-	return nil
+	return c.fde(cie, addr, uint64(len(b.Code)), rows)
 }
 
 func (s cfiState) append(rows []byte, last cfiState) []byte {
@@ -190,24 +189,24 @@ func (s cfiState) append(rows []byte, last cfiState) []byte {
 	}
 }
 
-var errStackUnknown = errors.New("what is done to the stack is not known")
-
-// follow goes all ways from an instruction on.
-func follow(code []byte, at uint64, s cfiState, states map[uint64]cfiState) error {
-	for {
-		if old, ok := states[at]; ok {
-			if old != s {
-				return fmt.Errorf("at %#x the stack is one of two: %+v, %+v", at, old, s)
-			}
-			return nil
+// follow goes all ways from an instruction on, up to where it is not known any more what
+// the stack is: what saves all registers finds it again by one of them.
+func follow(code []byte, at uint64, s cfiState, states map[uint64]cfiState) {
+	for at < uint64(len(code)) {
+		old, seen := states[at]
+		switch {
+		case seen && (old == s || old.ra == raLost):
+			return
+		case seen:
+			s = cfiState{off: old.off, ra: raLost}
 		}
 		states[at] = s
-		if at >= uint64(len(code)) {
-			return fmt.Errorf("it leaves the code at %#x", at)
+		if s.ra == raLost {
+			return
 		}
 		insn, err := x86asm.Decode(code[at:], 64)
 		if err != nil {
-			return fmt.Errorf("at %#x: %w", at, err)
+			return
 		}
 		next := at + uint64(insn.Len)
 		if to, ok := insn.Args[0].(x86asm.Rel); ok && insn.Op != x86asm.CALL {
@@ -215,22 +214,18 @@ func follow(code []byte, at uint64, s cfiState, states map[uint64]cfiState) erro
 				at = next + uint64(int64(to))
 				continue
 			}
-			if err := follow(code, next+uint64(int64(to)), s, states); err != nil {
-				return err
-			}
+			follow(code, next+uint64(int64(to)), s, states)
 		}
-		if insn.Op == x86asm.RET || insn.Op == x86asm.JMP || insn.Op == x86asm.UD2 {
-			return nil
+		if insn.Op == x86asm.RET || insn.Op == x86asm.JMP {
+			return
 		}
-		if s, err = s.after(insn); err != nil {
-			return fmt.Errorf("at %#x, %s: %w", at, x86asm.IntelSyntax(insn, at, nil), err)
-		}
+		s = s.after(insn)
 		at = next
 	}
 }
 
 // after is what holds behind an instruction.
-func (s cfiState) after(insn x86asm.Inst) (cfiState, error) {
+func (s cfiState) after(insn x86asm.Inst) cfiState {
 	first, second := insn.Args[0], insn.Args[1]
 	switch insn.Op {
 	case x86asm.PUSH:
@@ -238,41 +233,42 @@ func (s cfiState) after(insn x86asm.Inst) (cfiState, error) {
 		if first == x86asm.RBX && s.bx == 0 {
 			s.bx = s.off
 		}
-		return s, nil
+		return s
 	case x86asm.PUSHF, x86asm.PUSHFQ:
 		s.off += 8
-		return s, nil
+		return s
 	case x86asm.POP, x86asm.POPF, x86asm.POPFQ:
 		if first == x86asm.RBX && s.bx == s.off {
 			s.bx = 0
 		}
 		s.off -= 8
-		return s, nil
+		return s
 	case x86asm.MOV:
-		return s.moved(first, second), nil
+		return s.moved(first, second)
 	case x86asm.CMP, x86asm.TEST, x86asm.CALL:
-		return s, nil
+		return s
 	}
 	if first != x86asm.RSP {
-		return s, nil
+		return s
 	}
 	switch by := second.(type) {
 	case x86asm.Mem:
 		if insn.Op == x86asm.LEA && by.Base == x86asm.RSP && by.Index == 0 {
 			s.off -= int(by.Disp)
-			return s, nil
+			return s
 		}
 	case x86asm.Imm:
 		switch insn.Op {
 		case x86asm.ADD:
 			s.off -= int(by)
-			return s, nil
+			return s
 		case x86asm.SUB:
 			s.off += int(by)
-			return s, nil
+			return s
 		}
 	}
-	return s, errStackUnknown
+	s.ra = raLost
+	return s
 }
 
 // moved follows the return address. Its place is written by SI, with the thunk's
@@ -280,7 +276,7 @@ func (s cfiState) after(insn x86asm.Inst) (cfiState, error) {
 // once it is in the frame of the thunk, that is enough.
 func (s cfiState) moved(to, from x86asm.Arg) cfiState {
 	if to == x86asm.RSP {
-		s.ra = raLost // and that is no stack of ours any more
+		s.ra = raLost
 		return s
 	}
 	if m, ok := to.(x86asm.Mem); ok {

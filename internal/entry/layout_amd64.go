@@ -28,7 +28,10 @@ const (
 	partNothing
 	partCallerJumped
 	partCallerUnknownJumped
+	partGraphTake
+	partGraphPass
 	partGraphCaller
+	partGraphUnknown
 	partGraphExit
 	partGraphExitEnd
 	partGraphThunks

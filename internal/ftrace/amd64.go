@@ -272,6 +272,9 @@ func (AMD64) Disarm(Text, Islands, ring.JournalEntry) error { return nil }
 // Restore puts the bytes back that a branch into one of our islands has replaced.
 func (AMD64) Restore(text Text, islands Islands, e ring.JournalEntry) (bool, string, error) {
 	old, size, kind := journalled(e)
+	if kind == kindDetour {
+		return false, "", nil
+	}
 	found, err := text.LoadBytes(e.Addr, size)
 	if err != nil || found == old {
 		return false, "", err

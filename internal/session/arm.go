@@ -224,5 +224,8 @@ func (t *target) prepareStopped(ctx context.Context, objects []*object) error {
 	if err := t.islands(objects, t.mmapStopped(ctx)); err != nil {
 		return err
 	}
+	if err := t.readyGraph(ctx, objects); err != nil {
+		return err
+	}
 	return t.writeSites(objects, standing, standing)
 }

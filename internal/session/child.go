@@ -22,7 +22,7 @@ const mapFixed = 0x10
 func (t *target) child(p *tracee.Process) *target {
 	c := &target{
 		rec: t.rec, pid: p.Pid(), p: p, mem: p.Memory(), attached: true, blob: t.blob, page: t.page,
-		machine: t.machine, objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, index: t.index,
+		machine: t.machine, graph: t.graph.inherit(), objects: map[key]*object{}, nested: t.nested, skipped: maps.Clone(t.skipped), former: map[key]*object{}, index: t.index,
 		profile: t.profile.inherit(), hook: t.hook, rdebug: t.rdebug, probes: t.probes, reads: t.reads, unguarded: t.unguarded,
 	}
 	table, traced := t.table.Clone()

@@ -120,12 +120,15 @@ func (t *target) setTrampolines(o *object) {
 			s = b.ShadowUnknown
 		}
 		tr.Caller, tr.Root, tr.Not, exits = at(s.Caller), at(s.Root), at(s.Not), s.Exit
+	case t.callsBodies() && known:
+		tr.Caller, tr.Count = at(b.Graph.Caller), at(b.Caller)
+		tr.Called = tr.Count
+	case t.callsBodies():
+		tr.Caller, tr.Count = at(b.Graph.Unknown), at(b.CallerUnknown)
+		tr.Called = tr.Count
 	case !known:
 		tr.Caller, exits = at(b.CallerUnknown), b.ExitUnknown
 		tr.Called = tr.Caller
-	case t.rec.o.Graph && b.Graph.Caller != 0:
-		tr.Caller, tr.Count = at(b.Graph.Caller), at(b.Caller)
-		tr.Called = tr.Count
 	default:
 		tr.Caller = at(b.Caller)
 		tr.Called = tr.Caller

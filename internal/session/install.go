@@ -50,7 +50,7 @@ func (t *target) install(ctx context.Context, objects []*object, resume, stop fu
 		t.rec.warn("process %d: libraries that it loads later are not traced: %v", t.pid, err)
 	}
 	t.unguarded = t.mapGuards(mmap)
-	if err := t.linkGraph(ctx); err != nil {
+	if err := t.readyGraph(ctx, objects); err != nil {
 		return fmt.Errorf("install in process %d: %w", t.pid, err)
 	}
 	if err := t.writeSites(objects, resume, stop); err != nil {

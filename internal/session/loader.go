@@ -174,10 +174,17 @@ func (t *target) prepareLoaded(ticket uint64) error {
 	if err != nil {
 		return err
 	}
+	mmap := t.mmapByLoader(ticket)
+	if err := t.hookUnwinders(mmap, false); err != nil {
+		return err
+	}
 	if len(fresh) == 0 {
 		return t.write(t.all())
 	}
-	if err := t.islands(fresh, t.mmapByLoader(ticket)); err != nil {
+	if err := t.islands(fresh, mmap); err != nil {
+		return err
+	}
+	if err := t.tellFinders(); err != nil {
 		return err
 	}
 	if err := t.write(t.all()); err != nil {

@@ -293,6 +293,9 @@ func (s *session) beginDynamic(ctx context.Context, t *target, hook uint64) erro
 		return err
 	}
 	t.unguarded = t.mapGuards(t.mmapStopped(ctx))
+	if err := t.readyGraph(ctx, objects); err != nil {
+		return err
+	}
 	if err := t.writeSites(objects, standing, standing); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type remover struct {
 	batch    *ftrace.BatchText // what restore writes, once it is planned
 	changed  []string          // instructions that are neither ours nor the original ones
 	restored int
+	returned int // return addresses
 }
 
 // liveLook is a [ftrace.Text] that reads pages once and writes at once.
@@ -165,9 +166,6 @@ func (r *remover) finish(ctx context.Context, p *tracee.Process) (gone bool, err
 	if err := r.restore(); err != nil {
 		return false, err
 	}
-	if err := r.giveBack(p); err != nil {
-		return false, err
-	}
 	wait := quietFirst
 	for try := 0; ; try++ {
 		ok, err := r.quiet(p.Threads())
@@ -188,6 +186,9 @@ func (r *remover) finish(ctx context.Context, p *tracee.Process) (gone bool, err
 		if err := p.Stop(ctx); err != nil {
 			return false, err
 		}
+	}
+	if err := r.giveBack(); err != nil {
+		return false, err
 	}
 	return true, r.unmap(ctx, p)
 }
@@ -223,10 +224,13 @@ func (r *remover) unmap(ctx context.Context, p *tracee.Process) error {
 // is noted before the mapping is made.
 func (r *remover) ourIsland(maps []tracee.Mapping, i entry.IslandEntry) bool {
 	m, ok := mappingAt(maps, i.Addr)
+	if ok && isThunks(m) {
+		return i.Size == entry.GraphRegion
+	}
 	if ok && (isProfile(m) || isRules(m)) {
 		return i.Addr+i.Size <= m.End
 	}
-	return ok && m.Path == "" && i.Addr+i.Size <= m.End && (m.Perms == "r-xp" || r.isShadow(m, i))
+	return ok && m.Path == "" && i.Addr+i.Size <= m.End && (m.Perms == "r-xp" || r.isShadow(m, i) || r.isFrames(m, i))
 }
 
 // isControl recognises the control block: by its magic or, in a forked child, where
@@ -261,7 +265,7 @@ func findState(pid int, mem *tracee.Memory) (ring.State, bool, error) {
 }
 
 func isRing(m tracee.Mapping) bool {
-	return strings.HasPrefix(m.Path, memfdPrefix) && !isProfile(m) && !isRules(m) && !strings.HasPrefix(m.Path, patchPrefix)
+	return strings.HasPrefix(m.Path, memfdPrefix) && !isProfile(m) && !isRules(m) && !isThunks(m) && !strings.HasPrefix(m.Path, patchPrefix)
 }
 
 func isProfile(m tracee.Mapping) bool { return strings.HasPrefix(m.Path, profilePrefix) }

@@ -32,6 +32,7 @@ type target struct {
 
 	machine    machine
 	blob       entry.Blob
+	graph      graphRegion
 	page       uint64
 	nested     bool // in a pid namespace of its own
 	objects    map[key]*object
@@ -295,6 +296,9 @@ func (t *target) fillIsland(o *object, addr uint64) error {
 		Record:   entry.WordRecord<<entry.WordIndexShift | entry.RecordRegs | entry.RegsRecord,
 		Reserve:  addr + t.blob.Reserve, Stacks: t.shadow,
 	})
+	if err := t.fillGraph(code, addr); err != nil {
+		return err
+	}
 	if _, err := t.text().WriteAt(code, int64(addr)); err != nil {
 		return fmt.Errorf("write trampolines at %#x: %w", addr, err)
 	}
