@@ -122,7 +122,7 @@ func objectOf(p *image.Param, exit bool) (object, bool) {
 	switch {
 	case p.Place.Unknown != "" || p.Type.Kind == image.Void:
 		return object{}, false
-	case p.Place.Address != nil && exit:
+	case p.Place.AtEntry && exit:
 		// The function was told in x8 where its result goes, and need not keep that (AAPCS64, 6.9).
 		return object{at: &probe.Expr{Base: probe.Operand{Kind: probe.SavedX8}}}, true
 	case p.Place.Address != nil:

@@ -12,7 +12,7 @@ import (
 var ErrNoDWARF = errors.New("no debug information")
 
 // Signature is what DWARF says of a function: what it is given, what it gives
-// back, and where AAPCS64 puts that.
+// back, and where the ABI puts that.
 type Signature struct {
 	Name     string // as written in the source
 	Params   []Param
@@ -36,9 +36,11 @@ type Place struct {
 	// Pieces hold the value's bytes, in the order of At. Bytes that no piece
 	// holds are padding.
 	Pieces []Piece
-	// Address holds the address of the value, which is in memory. Of a result it
-	// is x8 as it was at the entry, which is gone at the exit.
+	// Address holds the address of the value, which is in memory.
 	Address *Piece
+	// AtEntry is set of a result of which Address is gone at the exit: it is x8 as it
+	// was at the entry.
+	AtEntry bool
 	// Unknown is why the place is not known; empty if it is.
 	Unknown string
 }
@@ -48,13 +50,15 @@ type PieceKind uint8
 
 // The kinds of pieces.
 const (
-	InX     PieceKind = iota // in x register N
-	InV                      // in the low 8 bytes of v register N
-	InVHigh                  // in the high 8 bytes of v register N
-	InStack                  // Offset bytes above sp at the call
+	InX     PieceKind = iota // in x register N; on x86-64 in the general register that instructions number so
+	InV                      // in the low 8 bytes of v register N, or xmm register N
+	InVHigh                  // in the high 8 bytes of it
+	InStack                  // Offset bytes above sp at the call, which is where arguments begin
+	InX87                    // in st(N) of the x87: 10 bytes, of a result
 )
 
-// Piece is up to 8 bytes of a value, in the low end of a register or in memory.
+// Piece is up to 8 bytes of a value, 10 of the x87, in the low end of a register or in
+// memory.
 type Piece struct {
 	Kind   PieceKind
 	N      int
@@ -102,6 +106,7 @@ type Type struct {
 	Members    []Member // of Struct and Union, bases first
 	Enums      []Enumerator
 	Signed     bool // of Enum: its values are
+	Extended   bool // of Float and Complex: of the 10 bytes of the x87, in 16
 	Reference  bool // a pointer that is written as a reference
 	Incomplete bool // declared only
 

@@ -10,24 +10,26 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"nopal/internal/arch/amd64"
 )
 
 // text writes a signature as the comments in testdata do.
-func (s *Signature) text() string {
+func (s *Signature) text(m elf.Machine) string {
 	var b strings.Builder
 	b.WriteString(s.Name + "(")
 	for i, p := range s.Params {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(p.text())
+		b.WriteString(p.text(m))
 	}
 	if s.Variadic {
 		b.WriteString(", ...")
 	}
 	b.WriteString(")")
 	if s.Result != nil {
-		b.WriteString(" " + s.Result.text())
+		b.WriteString(" " + s.Result.text(m))
 	}
 	if s.NoReturn {
 		b.WriteString(" noreturn")
@@ -35,7 +37,7 @@ func (s *Signature) text() string {
 	return b.String()
 }
 
-func (p *Param) text() string {
+func (p *Param) text(m elf.Machine) string {
 	what := fmt.Sprintf("%v%d", p.Type.Kind, p.Type.Size)
 	if p.Type.Kind == Pointer {
 		what += fmt.Sprintf(" %v", p.Type.Elem.Kind)
@@ -47,7 +49,12 @@ func (p *Param) text() string {
 	at := func(piece Piece) string {
 		switch piece.Kind {
 		case InX:
+			if m == elf.EM_X86_64 {
+				return amd64.RegNames[piece.N]
+			}
 			return fmt.Sprintf("x%d", piece.N)
+		case InX87:
+			return fmt.Sprintf("st%d", piece.N)
 		case InStack:
 			return fmt.Sprintf("s%d", piece.Offset)
 		}
@@ -69,8 +76,14 @@ func (p *Param) text() string {
 	return what
 }
 
+// What signatures for each machine begin with in a source.
+const (
+	forArm = "//= "
+	forX86 = "//x "
+)
+
 // expected reads the signatures in a source, by the functions' names.
-func expected(t *testing.T, source string) map[string]string {
+func expected(t *testing.T, source, mark string) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", source))
 	if err != nil {
@@ -78,7 +91,7 @@ func expected(t *testing.T, source string) map[string]string {
 	}
 	want := make(map[string]string)
 	for line := range strings.Lines(string(data)) {
-		if sig, ok := strings.CutPrefix(strings.TrimSpace(line), "//= "); ok {
+		if sig, ok := strings.CutPrefix(strings.TrimSpace(line), mark); ok {
 			name, _, _ := strings.Cut(strings.Replace(sig, "operator()", "operator", 1), "(")
 			want[strings.Replace(name, "operator", "operator()", 1)] = sig
 		}
@@ -103,7 +116,7 @@ func checkSignatures(t *testing.T, im *Image, want map[string]string) {
 			continue
 		}
 		seen[sig.Name] = true
-		if got := sig.text(); got != w {
+		if got := sig.text(im.Machine); got != w {
 			t.Errorf("%s:\n     %s\nwant %s", im.SiteName(site), got, w)
 			for _, p := range sig.Params {
 				if p.Place.Unknown != "" {
@@ -152,7 +165,7 @@ func TestSignatures(t *testing.T) {
 			if source == "rust.s" {
 				source = "rust.rs"
 			}
-			checkSignatures(t, open(t, build(t, c.compiler, c.source, flags...)), expected(t, source))
+			checkSignatures(t, open(t, build(t, c.compiler, c.source, flags...)), expected(t, source, forArm))
 		})
 	}
 }
@@ -160,7 +173,7 @@ func TestSignatures(t *testing.T) {
 // TestSignaturesOfDebugFile has the DWARF in a file of its own, whether or not
 // the object has symbols.
 func TestSignaturesOfDebugFile(t *testing.T) {
-	want := expected(t, "signatures.c")
+	want := expected(t, "signatures.c", forArm)
 	for _, strip := range []string{"--strip-all", "--strip-debug"} {
 		path := build(t, gcc, "signatures.c", "-g", "-w", "-fpatchable-function-entry=2")
 		dir := t.TempDir()
@@ -222,8 +235,8 @@ int main(int argc, char **argv)
 				t.Error(err)
 				continue
 			}
-			t.Logf("%s %s: %s", c.compiler, im.SiteName(site), sig.text())
-			if got := sig.text(); !strings.HasPrefix(got, c.want[sig.Name]) {
+			t.Logf("%s %s: %s", c.compiler, im.SiteName(site), sig.text(im.Machine))
+			if got := sig.text(im.Machine); !strings.HasPrefix(got, c.want[sig.Name]) {
 				t.Errorf("%s: %s has the signature %s, want %s", c.compiler, im.SiteName(site), got, c.want[sig.Name])
 			}
 		}
@@ -254,8 +267,8 @@ int main(int argc, char **argv)
 		checkSignatures(t, im, want)
 		for _, site := range im.Sites() {
 			sig, err := im.Signature(site)
-			if err == nil && sig.Name == "third" && !strings.HasPrefix(sig.text(), "third(int4 x0, int4 ?, int4 x1)") {
-				t.Errorf("%s: %s", compiler, sig.text())
+			if err == nil && sig.Name == "third" && !strings.HasPrefix(sig.text(im.Machine), "third(int4 x0, int4 ?, int4 x1)") {
+				t.Errorf("%s: %s", compiler, sig.text(im.Machine))
 			}
 		}
 	}

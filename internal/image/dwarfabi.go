@@ -1,5 +1,45 @@
 package image
 
+// aapcs is how functions of arm64 are called: AAPCS64.
+type aapcs struct{}
+
+func (aapcs) arguments(*Type, bool) placer { return new(allocator) }
+
+// result is where a parameter of its type would be that is the only one, or in memory
+// at x8 (AAPCS64, 6.9).
+func (aapcs) result(t *Type, rust bool) Place {
+	var p Place
+	if rust {
+		p = rustPlace(new(allocator), t)
+	} else {
+		p = new(allocator).place(t)
+	}
+	if p.Address != nil {
+		p.Address, p.AtEntry = &Piece{Kind: InX, N: 8, Size: 8}, true
+	}
+	return p
+}
+
+// The DWARF register numbers of AArch64 (DWARF for the Arm 64-bit
+// Architecture, 4.1).
+const (
+	dwarfV0  = 64
+	lastArgX = 7
+	lastArgV = 7
+)
+
+func (aapcs) register(n uint64) (kind PieceKind, number int, ok bool) {
+	switch {
+	case n <= lastArgX:
+		return InX, int(n), true
+	case n >= dwarfV0 && n <= dwarfV0+lastArgV:
+		return InV, int(n - dwarfV0), true
+	}
+	return 0, 0, false
+}
+
+func (aapcs) pair(n int) bool { return n < lastArgX }
+
 // allocator assigns arguments to registers and stack by AAPCS64, section 6.8.2,
 // whose names it uses.
 type allocator struct {
@@ -20,11 +60,10 @@ func (a *allocator) place(t *Type) Place {
 		return a.pointer() // B.4, whatever it is
 	}
 	if a.lost == "" && t.unsure != "" && !t.indirect {
-		a.lost = t.unsure
-		return Place{Unknown: a.lost}
+		return Place{Unknown: a.lose(t.unsure)}
 	}
 	if a.lost != "" {
-		return Place{Unknown: "it comes after a parameter of which this is not known: " + a.lost}
+		return comesAfter(a.lost)
 	}
 	if t.indirect {
 		// C++ ABI for the Arm 64-bit Architecture, 3.1 (Itanium C++ ABI,
@@ -44,10 +83,21 @@ func (a *allocator) place(t *Type) Place {
 	return a.composite(t)
 }
 
-// pointer assigns the address of a value that is in memory.
+func (a *allocator) lose(why string) string {
+	if a.lost == "" {
+		a.lost = why
+	}
+	return a.lost
+}
+
 func (a *allocator) pointer() Place {
 	p := a.integral(&Type{Kind: Pointer, Size: 8, natural: 8})
 	return Place{Address: &p.Pieces[0]}
+}
+
+// comesAfter is the place of an argument when the rest is lost.
+func comesAfter(lost string) Place {
+	return Place{Unknown: "it comes after a parameter of which this is not known: " + lost}
 }
 
 // floating is C.1, C.4, C.5 and C.6.
@@ -136,16 +186,6 @@ func vector(pieces []Piece, n, at, size int) []Piece {
 		pieces = append(pieces, Piece{Kind: InVHigh, N: n, At: at + 8, Size: size - 8})
 	}
 	return pieces
-}
-
-// resultPlace is where a result is: where a parameter of its type would be that
-// is the only one, or in memory at x8 (AAPCS64, 6.9).
-func resultPlace(t *Type) Place {
-	p := new(allocator).place(t)
-	if p.Address != nil {
-		p.Address = &Piece{Kind: InX, N: 8, Size: 8}
-	}
-	return p
 }
 
 // homogeneous reports whether a type is an HFA or HVA (AAPCS64, 5.9.5): one to four

@@ -2,9 +2,6 @@ package image
 
 import (
 	"debug/dwarf"
-	"encoding/binary"
-
-	"nopal/internal/arch/arm64"
 )
 
 // clang leaves parameters out of DWARF that are passed by reference and not
@@ -12,29 +9,19 @@ import (
 // wrong registers. But then it also stores each parameter at once to its place in
 // the frame, of which it says where it is. So the code shows the registers.
 
-// home is the register that is stored to a place in the frame.
-type home struct {
-	kind PieceKind
-	n    int
-}
-
-// maxPrologue is how many instructions are looked through for stores.
-const maxPrologue = 64
-
 const (
-	opReg29 = opReg0 + 29
 	opFbreg = 0x91
 	opDeref = 0x06
 )
 
 // frameBase gives the register that locations in the frame are relative to, if
 // it is one.
-func (b *builder) frameBase() (reg uint32, ok bool) {
+func (b *builder) frameBase() (op byte, ok bool) {
 	expr, _ := b.fn[0].Val(dwarf.AttrFrameBase).([]byte)
-	if len(expr) != 1 || expr[0] != opReg31 && expr[0] != opReg29 {
+	if len(expr) != 1 {
 		return 0, false
 	}
-	return uint32(expr[0] - opReg0), true
+	return expr[0], true
 }
 
 // homeOf gives where in the frame a parameter, or its address, is.
@@ -54,58 +41,6 @@ func homeOf(e *dwarf.Entry) (offset int64, ok bool) {
 	return int64(v<<shift) >> shift, true // SLEB128
 }
 
-// homes finds which argument registers a function stores to its frame before it
-// does anything else.
-func (im *Image) homes(body uint64, base uint32) map[int64]home {
-	code := make([]byte, maxPrologue*arm64.InsnSize)
-	n, _ := im.ReadVA(code, body) // what cannot be read has no stores
-	found := make(map[int64]home)
-	var written uint32 // registers, x or v, that no longer hold arguments
-	for at := 0; at+arm64.InsnSize <= n; at += arm64.InsnSize {
-		insn := binary.LittleEndian.Uint32(code[at:])
-		if insn&0x1c000000 == 0x14000000 { // a branch, or what only the kernel needs
-			break
-		}
-		if s, offset, ok := storeTo(insn, base); ok {
-			if _, again := found[offset]; !again && s.n < argumentRegisters && written>>s.n&1 == 0 {
-				found[offset] = s
-			}
-			continue
-		}
-		written |= 1 << (insn & 31)        // or, of a store, no longer believed
-		if insn&0x3a000000 == 0x28000000 { // a pair
-			written |= 1 << (insn >> 10 & 31)
-		}
-	}
-	return found
-}
-
-// storeTo decodes STR and STUR of one register relative to base (Arm ARM C4.1,
-// "Loads and Stores").
-func storeTo(insn, base uint32) (s home, offset int64, ok bool) {
-	if insn>>5&31 != base || insn&0x3a000000 != 0x38000000 {
-		return s, 0, false
-	}
-	size, opc := insn>>30, insn>>22&3
-	if insn>>26&1 != 0 {
-		s.kind = InV
-		if size == 0 && opc == 2 {
-			size, opc = 4, 0 // Q
-		}
-	}
-	if opc != 0 {
-		return s, 0, false
-	}
-	s.n = int(insn & 31)
-	switch {
-	case insn>>24&1 != 0: // unsigned, scaled
-		return s, int64(insn>>10&0xfff) << size, true
-	case insn>>21&1 == 0 && insn>>10&3 == 0: // unscaled
-		return s, int64(int32(insn<<11) >> 23), true
-	}
-	return s, 0, false
-}
-
 // checkHomes compares places with the stores to the frame. Where one is another
 // register, DWARF lacks parameters, and only what is stored is known.
 func (b *builder) checkHomes(s *Signature, found []param) {
@@ -113,11 +48,14 @@ func (b *builder) checkHomes(s *Signature, found []param) {
 	if !ok {
 		return
 	}
-	homes := b.im.homes(b.body, base)
+	homes := b.abi.homes(b.im, b.body, base)
+	if homes == nil {
+		return
+	}
 	lacking := false
 	for i, f := range found {
 		if offset, ok := homeOf(f.concrete); ok {
-			h, stored := homes[offset]
+			h, stored := homes.stored[offset]
 			p := s.Params[i].Place
 			lacking = lacking || stored && p.Unknown == "" && !p.begins(h)
 		}
@@ -125,16 +63,17 @@ func (b *builder) checkHomes(s *Signature, found []param) {
 	for i, f := range found {
 		p := &s.Params[i]
 		offset, inFrame := homeOf(f.concrete)
-		h, stored := homes[offset]
+		h, stored := homes.stored[offset]
 		switch {
 		case !lacking && p.Place.Unknown == "":
 		case inFrame && stored && p.Type.Size <= wordBytes && p.Type.Kind < Struct:
-			p.Place = Place{Pieces: []Piece{{Kind: h.kind, N: h.n, Size: int(p.Type.Size)}}}
+			p.Place = Place{Pieces: []Piece{h.piece(int(p.Type.Size))}}
 		case inFrame && stored && p.Place.begins(h):
-		case inFrame && stored && p.Place.Address != nil && h.kind == InX:
-			p.Place = Place{Address: &Piece{Kind: InX, N: h.n, Size: wordBytes}}
+		case inFrame && stored && p.Place.Address != nil && h.kind != InV:
+			address := h.piece(wordBytes)
+			p.Place = Place{Address: &address}
 		case !inFrame && f.concrete != nil && p.Place.Address != nil:
-			p.Place = b.byReference(f.concrete)
+			p.Place = b.byReference(f.concrete, homes)
 		case lacking:
 			p.Place = Place{Unknown: "debug information lacks parameters before it"}
 		}
@@ -143,13 +82,14 @@ func (b *builder) checkHomes(s *Signature, found []param) {
 
 // byReference is the place of a parameter that is described by the register
 // with its address.
-func (b *builder) byReference(e *dwarf.Entry) Place {
+func (b *builder) byReference(e *dwarf.Entry, homes *homes) Place {
 	if l := b.location(e, b.body, 0); l.known {
 		return l.place
 	}
 	expr, _ := e.Val(dwarf.AttrLocation).([]byte)
-	if p, ok := registers(expr, 0); ok && p.Address != nil {
-		return p
+	if p, ok := registers(b.abi, expr, 0); ok && p.Address != nil {
+		address := homes.holds(p.Address.N).piece(wordBytes)
+		return Place{Address: &address}
 	}
 	return Place{Unknown: "debug information lacks parameters before it"}
 }
@@ -160,5 +100,5 @@ func (p Place) begins(h home) bool {
 	if len(p.Pieces) > 0 {
 		first = &p.Pieces[0]
 	}
-	return first != nil && first.Kind == h.kind && first.N == h.n
+	return first != nil && h.is(*first)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Location descriptions say where a parameter is at the function's first
-// instruction, if the compiler optimised. They do not say more than AAPCS64,
+// instruction, if the compiler optimised. They do not say more than the ABI,
 // but for functions that are called in another way: those of which the compiler
 // knows all calls.
 
@@ -20,14 +20,7 @@ type location struct {
 	place         Place
 }
 
-// The DWARF register numbers of AArch64 (DWARF for the Arm 64-bit
-// Architecture, 4.1).
-const (
-	dwarfV0   = 64
-	lastArgX  = 7
-	lastArgV  = 7
-	wordBytes = 8
-)
+const wordBytes = 8
 
 const (
 	opReg0   = 0x50
@@ -62,7 +55,7 @@ func (b *builder) location(e *dwarf.Entry, pc uint64, size uint64) location {
 	if len(expr) == 0 {
 		return location{absent: true, listed: listed}
 	}
-	place, ok := registers(expr, size)
+	place, ok := registers(b.abi, expr, size)
 	// For a value behind a pointer GCC names a register in which it has the
 	// pointer later.
 	ok = ok && (listed || place.Address == nil)
@@ -70,7 +63,7 @@ func (b *builder) location(e *dwarf.Entry, pc uint64, size uint64) location {
 }
 
 // registers understands descriptions of argument registers.
-func registers(expr []byte, size uint64) (p Place, ok bool) {
+func registers(abi abi, expr []byte, size uint64) (p Place, ok bool) {
 	at := 0
 	for len(expr) > 0 {
 		op := expr[0]
@@ -91,8 +84,8 @@ func registers(expr []byte, size uint64) (p Place, ok bool) {
 			}
 		case op >= opBreg0 && op <= opBreg31:
 			n = uint64(op) - opBreg0
-			if n <= lastArgX && len(expr) == 1 && expr[0] == 0 {
-				return Place{Address: &Piece{Kind: InX, N: int(n), Size: wordBytes}}, true
+			if kind, x, ok := abi.register(n); ok && kind == InX && len(expr) == 1 && expr[0] == 0 {
+				return Place{Address: &Piece{Kind: InX, N: x, Size: wordBytes}}, true
 			}
 			return p, false
 		default:
@@ -108,15 +101,16 @@ func registers(expr []byte, size uint64) (p Place, ok bool) {
 				return p, false
 			}
 		}
+		kind, x, known := abi.register(n)
 		switch {
-		case bytes > 2*wordBytes:
+		case bytes > 2*wordBytes || !known:
 			return p, false
-		case n <= lastArgX && bytes <= wordBytes:
-			p.Pieces = append(p.Pieces, Piece{Kind: InX, N: int(n), At: at, Size: int(bytes)})
-		case n <= lastArgX && bytes == 2*wordBytes && len(p.Pieces) == 0 && n < lastArgX: // a pair, for __int128
-			p.Pieces = append(p.Pieces, Piece{Kind: InX, N: int(n), Size: wordBytes}, Piece{Kind: InX, N: int(n) + 1, At: wordBytes, Size: wordBytes})
-		case n >= dwarfV0 && n <= dwarfV0+lastArgV:
-			p.Pieces = vector(p.Pieces, int(n-dwarfV0), at, int(bytes))
+		case kind == InV:
+			p.Pieces = vector(p.Pieces, x, at, int(bytes))
+		case bytes <= wordBytes:
+			p.Pieces = append(p.Pieces, Piece{Kind: InX, N: x, At: at, Size: int(bytes)})
+		case bytes == 2*wordBytes && len(p.Pieces) == 0 && abi.pair(x): // for __int128
+			p.Pieces = append(p.Pieces, Piece{Kind: InX, N: x, Size: wordBytes}, Piece{Kind: InX, N: x + 1, At: wordBytes, Size: wordBytes})
 		default:
 			return p, false
 		}
@@ -147,7 +141,7 @@ func (l location) agrees(p Place) bool {
 	return true
 }
 
-// checkPlaces compares what AAPCS64 says with the locations, and believes these
+// checkPlaces compares what the ABI says with the locations, and believes these
 // where the function is one that need not keep to it.
 func (b *builder) checkPlaces(s *Signature, found []param) {
 	locations := make([]location, len(found))

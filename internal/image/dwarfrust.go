@@ -13,12 +13,12 @@ import (
 // maxScalarPair is the size of two i128, the largest value in registers.
 const maxScalarPair = 32
 
-// rust assigns the next argument of a function of Rust.
-func (a *allocator) rust(t *Type) Place {
-	if a.lost == "" && t.Size > maxScalarPair {
+// rustPlace assigns the next argument of a function of Rust.
+func rustPlace(a placer, t *Type) Place {
+	if a.lose("") == "" && t.Size > maxScalarPair {
 		return a.pointer()
 	}
-	if a.lost != "" || t.unsure != "" || t.Kind < Struct && t.Kind != Opaque {
+	if a.lose("") != "" || t.unsure != "" || t.Kind < Struct && t.Kind != Opaque {
 		return a.place(t)
 	}
 	scalars, ok := t.scalars(nil, 0, 0)
@@ -37,18 +37,7 @@ func (a *allocator) rust(t *Type) Place {
 	case t.Size > 16:
 		return a.pointer()
 	}
-	a.lost = "Rust passes its type in a way of its own"
-	return Place{Unknown: a.lost}
-}
-
-// rustResult is where a function of Rust leaves its result.
-func rustResult(t *Type) Place {
-	var a allocator
-	p := a.rust(t)
-	if p.Address != nil {
-		p.Address = &Piece{Kind: InX, N: 8, Size: 8}
-	}
-	return p
+	return Place{Unknown: a.lose("Rust passes its type in a way of its own")}
 }
 
 // scalars gives the numbers and pointers in a structure, in the order of their

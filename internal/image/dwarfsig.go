@@ -2,6 +2,7 @@ package image
 
 import (
 	"debug/dwarf"
+	"debug/elf"
 	"fmt"
 	"strings"
 )
@@ -12,7 +13,7 @@ const (
 	langRustMIPS = 0x9000
 )
 
-// languages are those, DW_LANG_, whose functions are called as AAPCS64 says, and
+// languages are those, DW_LANG_, whose functions are called as the ABI says, and
 // whether each is C.
 var languages = map[int64]bool{
 	0x01: true, 0x02: true, 0x0c: true, 0x1d: true, 0x2c: true, 0x3e: true, // C89, C, C99, C11, C17, C23
@@ -57,12 +58,12 @@ func (im *Image) newBuilder(d *dwarfData, site Site) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{im: im, d: d, unit: u, fn: fn, body: body, rust: lang == langRust || lang == langRustMIPS}
+	b := &builder{im: im, d: d, unit: u, fn: fn, abi: im.abi(), body: body, rust: lang == langRust || lang == langRustMIPS}
 	isC, known := languages[lang]
 	if !known && !b.rust {
 		return nil, fmt.Errorf("the language %#x is not supported", lang)
 	}
-	b.types = typeReader{d: d, cxx: !isC && !b.rust}
+	b.types = typeReader{d: d, x87: im.Machine == elf.EM_X86_64, cxx: !isC && !b.rust}
 	d.forget()
 	b.internal = !fn.flag(dwarf.AttrExternal) || site.Func >= 0 && d.isLocal(site.Entry)
 	if site.Func >= 0 {
@@ -89,6 +90,7 @@ func (d *dwarfData) language(fn die) (int64, error) {
 type builder struct {
 	im       *Image
 	d        *dwarfData
+	abi      abi
 	unit     *unit
 	fn       die
 	types    typeReader
@@ -97,7 +99,7 @@ type builder struct {
 	isra     bool
 	internal bool   // the compiler knows all its calls
 	body     uint64 // its first instruction behind the NOPs
-	// changedCall is set where it is not called by AAPCS64.
+	// changedCall is set where it is not called by the standard.
 	changedCall bool
 	removed     bool // parameters are
 }
@@ -108,14 +110,14 @@ func (b *builder) params(s *Signature) error {
 	if err != nil {
 		return err
 	}
-	var a allocator
+	a := b.abi.arguments(b.resultType(), b.rust)
 	prototyped := b.types.cxx || b.rust || b.fn.flag(dwarf.AttrPrototyped)
 	for _, f := range found {
 		p := Param{Name: f.die.text(dwarf.AttrName), Artificial: f.die.flag(dwarf.AttrArtificial)}
 		p.Type = b.paramType(f.die)
 		switch {
 		case b.rust:
-			p.Place = a.rust(p.Type)
+			p.Place = rustPlace(a, p.Type)
 		default:
 			p.Place = a.place(p.Type)
 		}
@@ -172,7 +174,7 @@ func (b *builder) list(s *Signature) ([]param, error) {
 			}
 			p := param{x, concrete[e.Offset]}
 			// GCC describes all that the variants of a constructor may be given;
-			// __in_chrg is given to none on arm64, __vtt_parm to some.
+			// __in_chrg is given to none, __vtt_parm to some.
 			if x.flag(dwarf.AttrArtificial) && (x.text(dwarf.AttrName) == "__in_chrg" || p.concrete == nil) {
 				continue
 			}
@@ -191,23 +193,24 @@ func (b *builder) paramType(x die) *Type {
 	return &Type{Kind: Opaque, unsure: "it has no type"}
 }
 
-func (b *builder) result(s *Signature) {
+// resultType is the type of what the function gives back; nil: nothing.
+func (b *builder) resultType() *Type {
 	for _, e := range b.fn {
-		if e.AttrField(dwarf.AttrType) == nil {
-			continue
+		if e.AttrField(dwarf.AttrType) != nil {
+			return b.types.of(e, maxPointers, 0)
 		}
-		t := b.types.of(e, maxPointers, 0)
-		r := &Param{Type: t}
-		if b.rust {
-			r.Place = rustResult(t)
-		} else {
-			r.Place = resultPlace(t)
-		}
-		// Of GCC's clones only .isra may have lost the result.
-		if b.removed || b.changedCall && (!b.clone || b.isra) {
-			r.Place = Place{Unknown: "the compiler has changed the function"}
-		}
-		s.Result = r
+	}
+	return nil
+}
+
+func (b *builder) result(s *Signature) {
+	t := b.resultType()
+	if t == nil {
 		return
+	}
+	s.Result = &Param{Type: t, Place: b.abi.result(t, b.rust)}
+	// Of GCC's clones only .isra may have lost the result.
+	if b.removed || b.changedCall && (!b.clone || b.isra) {
+		s.Result.Place = Place{Unknown: "the compiler has changed the function"}
 	}
 }

@@ -44,7 +44,8 @@ const (
 type typeReader struct {
 	d     *dwarfData
 	cxx   bool
-	types int // read for this signature
+	x87   bool // long double is that of the x87
+	types int  // read for this signature
 }
 
 // typeKey is a type that was read. Other functions may have it, too.
@@ -151,8 +152,11 @@ func (r *typeReader) base(t *Type, e *dwarf.Entry) {
 		t.Kind = Bool
 	case ateFloat:
 		t.Kind = Float
+		// There is no other way to tell it from __float128 and _Float128.
+		t.Extended = r.x87 && t.Size == 16 && !strings.Contains(t.Tag, "128")
 	case ateComplexFloat:
 		t.Kind, t.natural = Complex, t.Size/2
+		t.Extended = r.x87 && t.Size == 32 && !strings.Contains(t.Tag, "128")
 		t.align = t.natural
 	case ateSigned:
 		t.Kind = Int
