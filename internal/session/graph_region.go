@@ -32,6 +32,7 @@ type graphRegion struct {
 	thunks  uint64   // address of the thunks; 0: none
 	file    *os.File // in which they are, until it is known where they lead
 	refused string   // why exits are not recorded
+	copies  []uint64 // of the entry code, also where no object has them
 	finders []finder
 	known   map[string]bool // objects whose unwinder was looked for
 }
@@ -121,6 +122,7 @@ func (t *target) fillGraph(code []byte, addr uint64) error {
 		return nil
 	}
 	t.blob.Graph.Fill(code, t.graph.thunks)
+	t.graph.copies = append(t.graph.copies, addr)
 	if t.graph.file == nil {
 		return nil
 	}
@@ -168,6 +170,7 @@ func (r *remover) isFrames(m tracee.Mapping, i entry.IslandEntry) bool {
 // inherit is what a forked child has of it: the same, at the same places.
 func (g graphRegion) inherit() graphRegion {
 	g.file = nil
+	g.copies = slices.Clone(g.copies)
 	g.finders = slices.Clone(g.finders)
 	for i := range g.finders {
 		g.finders[i].in = maps.Clone(g.finders[i].in)

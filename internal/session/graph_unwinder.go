@@ -181,12 +181,14 @@ func (t *target) tellFinder(f *finder) error {
 	if err := add(entry.FindEntry{Start: t.graph.thunks, Size: entry.GraphRegion, FDE: f.fdes[0]}); err != nil {
 		return err
 	}
+	for _, at := range t.graph.copies {
+		if err := add(entry.FindEntry{Start: at, Size: uint64(len(t.blob.Code)), FDE: f.fdes[1]}); err != nil {
+			return err
+		}
+	}
 	for _, o := range t.all() {
 		if o.island == 0 {
 			continue
-		}
-		if err := add(entry.FindEntry{Start: o.island, Size: uint64(len(t.blob.Code)), FDE: f.fdes[1]}); err != nil {
-			return err
 		}
 		if err := add(entry.FindEntry{Start: o.island + t.stubsOffset(), Size: o.stubs, FDE: f.fdes[2]}); err != nil {
 			return err
