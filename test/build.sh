@@ -318,7 +318,8 @@ fi
 for file in internal/*/testdata/*.c internal/*/*/testdata/*.c; do
 	grep -qs "\bmain(" "$file" || continue
 	package=${file%/testdata/*}
-	# What is not yet for this machine.
+	# What is not for this machine, or not yet.
+	case $file in *_arm64.c) [ $arch = arm64 ] || continue ;; *_amd64.c) [ $arch = amd64 ] || continue ;; esac
 	[ $arch = arm64 ] || [ ${package##*/} = tracee ] || continue
 	make "$(basename "$package")/$(basename "$file" .c)" "$file" $cc -O2 -g -static -pthread "$file"
 done
