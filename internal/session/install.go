@@ -152,6 +152,7 @@ func (t *target) makeRing(ctx context.Context) error {
 		return err
 	}
 	t.ring = r
+	t.populate(ctx)
 	t.drainer = ring.NewDrainer(r, t.sink(), t.rec.o.Overwrite)
 	if err := mmap(t.control-entry.ControlLead, t.controlSize, sys.ProtRead|sys.ProtWrite, sys.MapPrivate|sys.MapAnonymous|sys.MapFixedNoReplace|sys.MapNoReserve, -1); err != nil {
 		return err
@@ -167,6 +168,18 @@ func (t *target) makeRing(ctx context.Context) error {
 		return err
 	}
 	return t.writeControl()
+}
+
+// populated is how many bytes of the ring the target has in its page table from the start,
+// half of which are used (entry.PageBit). To fault each in by itself costs it more than a
+// third of what it takes to write a page, to fault all in at once 1 ms for 4 MiB.
+const populated = 8 << 20
+
+// populate does that. Kernels before 5.14 do not know it.
+func (t *target) populate(ctx context.Context) {
+	h := t.ring.Header()
+	first := h.PoolFirst * entry.PageSize
+	_ = t.p.Madvise(ctx, t.ringAddr+first, min(populated, h.Size-first), sys.AdvisePopulateWrite)
 }
 
 // prefault is how many bytes of ring pages exist from the start.

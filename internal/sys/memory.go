@@ -42,8 +42,9 @@ const (
 	MapFixedNoReplace = unix.MAP_FIXED_NOREPLACE
 	MapNoReserve      = unix.MAP_NORESERVE
 
-	AdviseWipeOnFork = unix.MADV_WIPEONFORK
-	AdviseNoHugePage = unix.MADV_NOHUGEPAGE
+	AdviseWipeOnFork    = unix.MADV_WIPEONFORK
+	AdvisePopulateWrite = unix.MADV_POPULATE_WRITE
+	AdviseNoHugePage    = unix.MADV_NOHUGEPAGE
 
 	MemfdCloexec = unix.MFD_CLOEXEC
 )

@@ -55,6 +55,10 @@ func (t *Tracer) Launch(ctx context.Context, o LaunchOptions) (*Process, error) 
 	if err := p.Stop(ctx); err != nil {
 		return nil, fmt.Errorf("run %s: %w", o.Path, err)
 	}
+	// From here on it survives us.
+	if _, err := p.Syscall(ctx, sys.NrPrctl, syscall.PR_SET_PDEATHSIG, 0); err != nil {
+		return nil, fmt.Errorf("run %s: %w", o.Path, errors.Join(err, p.Kill(syscall.SIGKILL)))
+	}
 	return p, nil
 }
 
@@ -63,11 +67,14 @@ func (t *Tracer) Launch(ctx context.Context, o LaunchOptions) (*Process, error) 
 // process can be left in a group stop: detached with SIGSTOP it stops before its first
 // instruction, can be seized there, and is woken again by SIGCONT, of which, like of
 // SIGSTOP, it sees nothing.
+//
+// If nopal is killed before it is in control the child ends, of which nothing has run: one
+// that asks to be traced by a parent that is gone would stand still for ever, traced by init.
 func (t *Tracer) launch(path string, o LaunchOptions) (*Process, error) {
 	attr := &syscall.ProcAttr{
 		Dir: o.Dir,
 		Env: o.Env,
-		Sys: &syscall.SysProcAttr{Ptrace: true},
+		Sys: &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL},
 	}
 	for _, f := range o.Files {
 		attr.Files = append(attr.Files, f.Fd())
