@@ -16,6 +16,8 @@ func graphBlock() unsafe.Pointer
 
 func triggerBlock() unsafe.Pointer
 
+func profileBlock() unsafe.Pointer
+
 // Bounds of a block's length, and of how far before it the address is.
 const (
 	blockAlign  = 64
@@ -38,6 +40,8 @@ func Load() (Blob, error) {
 	b.Core = p[partCaller]
 	b.Caller, b.CallerUnknown, b.Reserve, b.DLHook, b.Literals = p[partCaller], p[partCallerUnknown], p[partReserve], p[partDLHook], p[partLiterals]
 	b.RegsCaller, b.StackCaller = p[partRegsCaller], p[partStackCaller]
+	b.Profile = Profile{Caller: p[partProfileCaller], Count: p[partProfileCount], Thunk: p[partProfileExit]}
+	b.ProfileUnknown = Profile{Caller: p[partProfileCount], Count: p[partProfileCount], Thunk: p[partProfileExit]}
 	b.Trigger, b.Nothing = p[partTrigger], p[partNothing]
 	b.Graph = Graph{p[partGraphCaller], p[partGraphUnknown], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks], p[partFindFDE], p[partFindFDEGone], p[partFindFDETable]}
 	return b, b.link(&p)
@@ -45,7 +49,7 @@ func Load() (Blob, error) {
 
 // blocks are the blocks of the code. The one with the literals is the last.
 func blocks() []unsafe.Pointer {
-	return []unsafe.Pointer{graphBlock(), triggerBlock(), entryBlock()}
+	return []unsafe.Pointer{graphBlock(), profileBlock(), triggerBlock(), entryBlock()}
 }
 
 // add appends a block and notes its parts.

@@ -5,6 +5,9 @@ package entry
 // RegsWords is pt_regs in words: there is none.
 const RegsWords = 0
 
+// ProfileSlot is a slot of a thread that is profiled: there is none.
+type ProfileSlot struct{ Owner uint64 }
+
 // Load returns ErrNotSupported.
 func Load() (Blob, error) { return Blob{}, ErrNotSupported }
 

@@ -63,4 +63,5 @@ type Profile struct {
 	Caller uint64
 	Count  uint64 // for functions whose exits are not known
 	Exit   Exits
+	Thunk  uint64 // amd64: where thunks lead when a body has returned
 }

@@ -3,6 +3,15 @@ package entry
 // RegsWords is pt_regs in words.
 const RegsWords = 21
 
+// ProfileSlot is a slot of a thread that is profiled: the same memory as [Slot], of
+// which a profile uses Key, Stream and Top too.
+type ProfileSlot struct {
+	Owner uint64 // ^ thread id; while Top and Area are being filled in, thread id | 1<<ProfileClaimedBit
+	Area  uint64
+	_     [40]byte
+	Top   uint64 // address of the thread's innermost frame
+}
+
 // PtRegs is what a handler sees of the traced function's caller's state; the order is
 // the kernel's struct pt_regs (arch/x86/include/uapi/asm/ptrace.h).
 type PtRegs struct {
@@ -38,6 +47,16 @@ const (
 	partFindFDE
 	partFindFDEGone
 	partFindFDETable
+	partProfileCaller
+	partProfileCount
+	partProfileExit
+	partProfileEnd
+	partProfileAdd
+	partProfileOver
+	partProfileDrop
+	partProfileLookup
+	partProfileFind
+	partProfileThread
 	partCount
 )
 

@@ -23,24 +23,15 @@ type ProfileHeader struct {
 	_           [56]byte
 }
 
-// ProfileSlot is a slot of a thread that is profiled: the same memory as [Slot], of
-// which a profile uses nothing else.
-type ProfileSlot struct {
-	_     [40]byte
-	Owner uint64 // ^ thread id; while Top and Area are being filled in, thread id | 1<<ProfileClaimedBit
-	Top   uint64 // address of the thread's innermost frame
-	Area  uint64
-}
-
-// What else Owner may be: 0 in a slot that was never used, ProfileTombstone in one whose
+// What else ProfileSlot.Owner may be: 0 in a slot that was never used, ProfileTombstone in one whose
 // thread has ended.
 const (
 	ProfileClaimedBit = 32
 	ProfileTombstone  = 1 << 33
 )
 
-// ProfileFrame is an open call. Child and SP are exchanged together by LDXP/STXP, so
-// a signal handler cannot come between.
+// ProfileFrame is an open call. Child and SP are exchanged together, by LDXP/STXP or
+// CMPXCHG16B, so a signal handler cannot come between.
 type ProfileFrame struct {
 	Child uint64 // ticks spent in calls from it
 	SP    uint64 // below the frame records of its entry; ProfileHalf, ProfileDead

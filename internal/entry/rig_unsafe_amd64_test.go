@@ -18,11 +18,13 @@ import (
 
 // Where testdata/entry/rig.c has what.
 const (
-	rigCode  = 0x10_0000_0000
-	rigStubs = rigCode + 0x10000
-	rigSize  = 0x20000
-	rigTable = 0x20_0000_0000
-	rigRing  = 0x30_0000_0000
+	rigCode    = 0x10_0000_0000
+	rigStubs   = rigCode + 0x10000
+	rigSize    = 0x20000
+	rigTable   = 0x20_0000_0000
+	rigRing    = 0x30_0000_0000
+	rigThunks  = 0x40_0000_0000
+	rigProfile = 0x50_0000_0000
 )
 
 // rig runs the entry code in a process of its own.
@@ -31,6 +33,7 @@ type rig struct {
 	path     string // of the program
 	env      []string
 	args     []string // code and ring
+	last     string   // and another file
 	ring     *ring.Ring
 	drainer  *ring.Drainer
 	events   map[uint32][]rigEvent // of threads
@@ -50,7 +53,17 @@ var rigProgram = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	header := fmt.Sprintf("#define RIG_CODE %#xUL\n#define RIG_STUBS %#xUL\n#define RIG_CODE_SIZE %#xUL\n#define RIG_TABLE %#xUL\n#define RIG_TABLE_SIZE %#xUL\n#define RIG_RING %#xUL\n#define RIG_FSBASE %d\n#define RIG_TRIGGERS %d\n#define RIG_TRIGGER_LEN %d\n",
+	blob, err := entry.Load()
+	if err != nil {
+		return "", err
+	}
+	header := fmt.Sprintf("#define RIG_THUNKS %#xUL\n#define RIG_REGION %#xUL\n#define RIG_PROFILE %#xUL\n#define RIG_STACKS %d\n#define RIG_THUNK \"",
+		rigThunks, entry.GraphRegion, rigProfile, unsafe.Offsetof(entry.Control{}.Stacks))
+	for _, b := range entry.Thunks(64, rigCode+blob.Profile.Thunk) {
+		header += fmt.Sprintf("\\%03o", b)
+	}
+	header += "\"\n"
+	header += fmt.Sprintf("#define RIG_CODE %#xUL\n#define RIG_STUBS %#xUL\n#define RIG_CODE_SIZE %#xUL\n#define RIG_TABLE %#xUL\n#define RIG_TABLE_SIZE %#xUL\n#define RIG_RING %#xUL\n#define RIG_FSBASE %d\n#define RIG_TRIGGERS %d\n#define RIG_TRIGGER_LEN %d\n",
 		rigCode, rigStubs, rigSize, rigTable, entry.SlotCount<<entry.SlotShift, rigRing, unsafe.Offsetof(entry.Control{}.FSBase), unsafe.Offsetof(entry.RingHeader{}.Triggers), unsafe.Offsetof(entry.RingHeader{}.TriggerLen))
 	if err := os.WriteFile(filepath.Join(dir, "rig.h"), []byte(header), 0o644); err != nil {
 		return "", err
@@ -93,6 +106,7 @@ func newRig(t *testing.T, label uint64, pages int, literals entry.Literals) *rig
 	literals.Reserved = entry.WordReserved<<entry.WordIndexShift | entry.RegsRecord
 	literals.Record = entry.WordRecord<<entry.WordIndexShift | entry.RecordRegs | entry.RegsRecord
 	blob.Fill(code, literals)
+	blob.Graph.Fill(code, rigThunks)
 	dir := t.TempDir()
 	r.args = []string{filepath.Join(dir, "code"), filepath.Join(dir, "ring")}
 	if err := os.WriteFile(r.args[0], code, 0o600); err != nil {
@@ -143,7 +157,7 @@ func (r *rig) run(job string, n int) []string {
 			}
 		}
 	})
-	cmd := exec.Command(r.path, append(r.args, job, strconv.Itoa(n))...)
+	cmd := exec.Command(r.path, append(r.args, job, strconv.Itoa(n), r.last)...)
 	cmd.Env = r.env
 	out, err := cmd.CombinedOutput()
 	close(done)

@@ -6,6 +6,7 @@
 #include <asm/prctl.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ typedef void fn(void);
 
 /* Registers in the order of rig_in: as pt_regs, then flags. */
 enum { R15, R14, R13, R12, RBP, RBX, R11, R10, R9, R8, RAX, RCX, RDX, RSI, RDI, FLAGS, NREGS };
-u64 rig_in[NREGS], rig_out[NREGS], rig_sp, rig_sp_out;
+u64 rig_in[NREGS], rig_out[NREGS], rig_after[NREGS], rig_sp, rig_sp_out;
 void *rig_to;
 unsigned char rig_fp_in[4096] __attribute__((aligned(64))), rig_fp_out[4096] __attribute__((aligned(64)));
 
@@ -43,6 +44,11 @@ asm(".text\n"
     "mov rig_in+8*8(%rip),%r9; mov rig_in+8*9(%rip),%r8; mov rig_in+8*10(%rip),%rax; mov rig_in+8*11(%rip),%rcx\n"
     "mov rig_in+8*12(%rip),%rdx; mov rig_in+8*13(%rip),%rsi; mov rig_in+8*14(%rip),%rdi\n"
     "call *rig_to(%rip)\n"
+    "mov %r15,rig_after+8*0(%rip); mov %r14,rig_after+8*1(%rip); mov %r13,rig_after+8*2(%rip); mov %r12,rig_after+8*3(%rip)\n"
+    "mov %rbp,rig_after+8*4(%rip); mov %rbx,rig_after+8*5(%rip); mov %r11,rig_after+8*6(%rip); mov %r10,rig_after+8*7(%rip)\n"
+    "mov %r9,rig_after+8*8(%rip); mov %r8,rig_after+8*9(%rip); mov %rax,rig_after+8*10(%rip); mov %rcx,rig_after+8*11(%rip)\n"
+    "mov %rdx,rig_after+8*12(%rip); mov %rsi,rig_after+8*13(%rip); mov %rdi,rig_after+8*14(%rip)\n"
+    "pushfq; pop rig_after+8*15(%rip)\n"
     "cld; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n"
     "rig_body: mov %r15,rig_out+8*0(%rip); mov %r14,rig_out+8*1(%rip); mov %r13,rig_out+8*2(%rip); mov %r12,rig_out+8*3(%rip)\n"
     "mov %rbp,rig_out+8*4(%rip); mov %rbx,rig_out+8*5(%rip); mov %r11,rig_out+8*6(%rip); mov %r10,rig_out+8*7(%rip)\n"
@@ -167,6 +173,12 @@ static void state(fn *f, int n)
 				printf("register %d: ", r);
 				fail("changed", rig_out[r], rig_in[r]);
 			}
+		rig_in[RAX] = rig_in[RDX] = 0xffffffff; /* rig_body's */
+		for (int r = 0; r < NREGS; r++)
+			if (rig_after[r] != rig_in[r]) {
+				printf("register %d after the function: ", r);
+				fail("changed", rig_after[r], rig_in[r]);
+			}
 		if (rig_sp_out != rig_sp - 8)
 			fail("rsp", rig_sp_out, rig_sp - 8);
 		for (int j = 0; j < 832; j++)
@@ -274,6 +286,88 @@ static void recycled(u64 n)
 	}
 }
 
+/* A profile: functions whose bodies are called, by thunks. */
+enum { LEAF, MID, TAIL, REC, JUMP, NFUNCS };
+static fn *funcs[NFUNCS];
+static __thread int depth;
+static __thread jmp_buf back;
+static void leaf(void) { asm volatile("" ::: "memory"); }
+static void mid(void)
+{
+	for (int i = 0; i < 3; i++)
+		funcs[LEAF]();
+	asm volatile("" ::: "memory");
+}
+void *tail_to;
+void tail(void);
+asm("tail: jmp *tail_to(%rip)\n");
+static void rec(void)
+{
+	if (--depth > 0)
+		funcs[REC]();
+	asm volatile("" ::: "memory");
+}
+static void jump(void)
+{
+	funcs[LEAF]();
+	longjmp(back, 1);
+}
+
+static void thunks(void)
+{
+	u64 area = RIG_THUNKS + (u64)(gettid() & 8191) * 65536;
+	for (int i = 0; i < 1024; i++)
+		memcpy((char *)area + 64 * i, (char *)RIG_THUNK, 64);
+	/* This thread's stack, where frames are looked at that are over. */
+	pthread_attr_t attr;
+	void *stack;
+	size_t size;
+	pthread_getattr_np(pthread_self(), &attr);
+	pthread_attr_getstack(&attr, &stack, &size);
+	pthread_attr_destroy(&attr);
+	u64 *slot = (u64 *)(RIG_TABLE + (u64)(gettid() & 8191) * 64);
+	slot[4] = (u64)stack, slot[5] = (u64)stack + size;
+}
+
+static void profile_setup(u64 to)
+{
+	void (*bodies[])(void) = {leaf, mid, tail, rec, jump};
+	u64 *head = (u64 *)RIG_PROFILE, *control = (u64 *)(RIG_TABLE - 4096);
+	if (mmap((void *)RIG_THUNKS, 2 * RIG_REGION, PROT_READ | PROT_WRITE | PROT_EXEC,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) != (void *)RIG_THUNKS)
+		fail("thunks", 0, RIG_THUNKS);
+	thunks();
+	control[RIG_STACKS / 8] = RIG_PROFILE;
+	for (int i = 0; i < NFUNCS; i++) {
+		u64 counters = 32768 + 576 * (i + 1) + 512;
+		uint32_t hash = (uint32_t)((u64)bodies[i] >> 2) * 0x9e3779b1u >> head[5];
+		u64 *e = (u64 *)(RIG_PROFILE + head[4]) + 2 * hash;
+		while (e[0] != 0)
+			e += 2;
+		e[0] = (u64)bodies[i], e[1] = counters;
+		funcs[i] = stub(8 + i, to, 1, bodies[i], counters);
+	}
+	tail_to = funcs[LEAF];
+}
+
+static void profiled(int i)
+{
+	funcs[MID]();
+	funcs[TAIL]();
+	depth = 5;
+	funcs[REC]();
+	if (i % 4 == 0 && setjmp(back) == 0)
+		funcs[JUMP]();
+}
+
+static void *profiled_thread(void *arg)
+{
+	thunks();
+	for (int i = 0; i < count; i++)
+		profiled(i);
+	return arg;
+}
+
 int main(int argc, char **argv)
 {
 	const char *job = argv[3];
@@ -315,6 +409,46 @@ int main(int argc, char **argv)
 		}
 		printf("%lu %lu %lu\n", result[0], result[1], result[2]);
 		return 0;
+	} else if (!strncmp(job, "profile", 7)) {
+		map(argv[5], RIG_PROFILE, PROT_READ | PROT_WRITE);
+		profile_setup(to);
+		if (!strcmp(job, "profile")) {
+			profiled_thread(0);
+		} else if (!strcmp(job, "profile-threads")) {
+			pthread_t t[8];
+			for (int i = 0; i < 8; i++)
+				pthread_create(&t[i], 0, profiled_thread, 0);
+			for (int i = 0; i < 8; i++)
+				pthread_join(t[i], 0);
+		} else if (!strcmp(job, "profile-deep")) {
+			depth = count;
+			funcs[REC]();
+		} else if (!strcmp(job, "profile-state")) {
+			state(stub(4, to, 1, rig_body, 32768 + 512), count);
+		} else if (!strcmp(job, "profile-step")) {
+			nested[0] = funcs[LEAF], nested[1] = funcs[MID];
+			on(SIGTRAP);
+			for (int i = 0; i < count; i++) {
+				steps = 0, step_at = i * 17 % 1500;
+				flags_step(0x100);
+				profiled(i);
+				flags_step(0);
+			}
+		} else if (!strcmp(job, "profile-fork")) {
+			funcs[LEAF]();
+			pid_t child = fork();
+			if (child == 0) {
+				profiled_thread(0);
+				_exit(0);
+			}
+			int status;
+			if (waitpid(child, &status, 0) != child || status != 0)
+				fail("child", status, 0);
+		} else if (!strcmp(job, "profile-bench")) {
+			funcs[LEAF]();
+			printf("%.1f %.1f\n", cycles(rig_loop_tsc, 0), cycles(rig_loop, stub(4, to, 1, rig_ret, 32768 + 512)));
+			return 0;
+		}
 	} else if (!strcmp(job, "trigger")) {
 		/* rig_ret's function switches off, rig_body's on, keep's writes a stack twice. */
 		u64 next = RIG_CODE + strtoul(getenv("RIG_THEN"), 0, 0), stack = RIG_CODE + strtoul(getenv("RIG_STACK"), 0, 0);
