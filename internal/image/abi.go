@@ -7,9 +7,9 @@ import "debug/elf"
 type abi interface {
 	// arguments places the arguments of a function, from first to last. result is what it
 	// gives back, or nil.
-	arguments(result *Type, rust bool) placer
+	arguments(result *Type, by callerKind) placer
 	// result is where a result is, when the function returns.
-	result(t *Type, rust bool) Place
+	result(t *Type, by callerKind) Place
 	// register says which register a number of DWARF stands for, if arguments are
 	// passed in it.
 	register(n uint64) (kind PieceKind, number int, ok bool)
@@ -19,6 +19,14 @@ type abi interface {
 	// homes finds what a function that is compiled without optimisation stores to its
 	// frame, relative to a register of DWARF, before it does anything else.
 	homes(im *Image, body uint64, base byte) *homes
+}
+
+// callerKind is what a function was compiled by, where that matters.
+type callerKind struct {
+	rust bool
+	// halves: two words of __int128 go where there is room for each, as clang before 18
+	// had it for x86-64.
+	halves bool
 }
 
 // placer assigns arguments to places.
@@ -48,8 +56,20 @@ type home struct {
 // homes are what a function begins with.
 type homes struct {
 	stored map[int64]home // by place in the frame
+	// arguments is from where on places in the frame are those of arguments on the stack;
+	// 0: not known.
+	arguments int64
 	// held is what registers hold then, if they are not as at the entry.
 	held map[int]home
+}
+
+// at is what is at the entry where the value of a place in the frame comes from.
+func (h *homes) at(offset int64) (home, bool) {
+	v, ok := h.stored[offset]
+	if !ok && h.arguments != 0 && offset >= h.arguments {
+		return home{InStack, int(offset - h.arguments)}, true
+	}
+	return v, ok
 }
 
 // holds is what is in an integer register after the stores.
@@ -73,4 +93,12 @@ func (h home) piece(size int) Piece {
 func (h home) is(p Piece) bool {
 	q := h.piece(p.Size)
 	return p.Kind == q.Kind && p.N == q.N && p.Offset == q.Offset
+}
+
+// onStackAt is the place of a value on the stack.
+func onStackAt(offset int64, t *Type) (p Place) {
+	for at := 0; at < int(t.Size); at += wordBytes {
+		p.Pieces = append(p.Pieces, Piece{Kind: InStack, Offset: offset + int64(at), At: at, Size: min(wordBytes, int(t.Size)-at)})
+	}
+	return p
 }

@@ -83,7 +83,7 @@ func checkRandom(t *testing.T, im *Image, want int) {
 			t.Fatal(err)
 		}
 		// The places that checkPlaces may have corrected are made anew.
-		a := b.abi.arguments(b.resultType(), false)
+		a := b.abi.arguments(b.resultType(), b.caller())
 		for i, f := range found {
 			p := &s.Params[i]
 			want := a.place(p.Type)

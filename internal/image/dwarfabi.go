@@ -3,13 +3,13 @@ package image
 // aapcs is how functions of arm64 are called: AAPCS64.
 type aapcs struct{}
 
-func (aapcs) arguments(*Type, bool) placer { return new(allocator) }
+func (aapcs) arguments(*Type, callerKind) placer { return new(allocator) }
 
 // result is where a parameter of its type would be that is the only one, or in memory
 // at x8 (AAPCS64, 6.9).
-func (aapcs) result(t *Type, rust bool) Place {
+func (aapcs) result(t *Type, by callerKind) Place {
 	var p Place
-	if rust {
+	if by.rust {
 		p = rustPlace(new(allocator), t)
 	} else {
 		p = new(allocator).place(t)
@@ -139,10 +139,7 @@ func (a *allocator) stack(t *Type) Place {
 		align = 16
 	}
 	a.nsaa = (a.nsaa + align - 1) &^ (align - 1)
-	var p Place
-	for at := 0; at < int(t.Size); at += 8 {
-		p.Pieces = append(p.Pieces, Piece{Kind: InStack, Offset: a.nsaa + int64(at), At: at, Size: min(8, int(t.Size)-at)})
-	}
+	p := onStackAt(a.nsaa, t)
 	a.nsaa += (int64(t.Size) + 7) &^ 7
 	return p
 }

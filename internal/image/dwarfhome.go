@@ -55,7 +55,7 @@ func (b *builder) checkHomes(s *Signature, found []param) {
 	lacking := false
 	for i, f := range found {
 		if offset, ok := homeOf(f.concrete); ok {
-			h, stored := homes.stored[offset]
+			h, stored := homes.at(offset)
 			p := s.Params[i].Place
 			lacking = lacking || stored && p.Unknown == "" && !p.begins(h)
 		}
@@ -63,12 +63,14 @@ func (b *builder) checkHomes(s *Signature, found []param) {
 	for i, f := range found {
 		p := &s.Params[i]
 		offset, inFrame := homeOf(f.concrete)
-		h, stored := homes.stored[offset]
+		h, stored := homes.at(offset)
 		switch {
 		case !lacking && p.Place.Unknown == "":
 		case inFrame && stored && p.Type.Size <= wordBytes && p.Type.Kind < Struct:
 			p.Place = Place{Pieces: []Piece{h.piece(int(p.Type.Size))}}
 		case inFrame && stored && p.Place.begins(h):
+		case inFrame && stored && h.kind == InStack && p.Place.Address == nil && !p.Type.indirect:
+			p.Place = onStackAt(int64(h.n), p.Type)
 		case inFrame && stored && p.Place.Address != nil && h.kind != InV:
 			address := h.piece(wordBytes)
 			p.Place = Place{Address: &address}

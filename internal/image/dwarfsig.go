@@ -4,6 +4,7 @@ import (
 	"debug/dwarf"
 	"debug/elf"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -86,6 +87,23 @@ func (d *dwarfData) language(fn die) (int64, error) {
 	return 0, fmt.Errorf("its unit says no language")
 }
 
+// caller is what the function, and so whoever calls it, is compiled by.
+func (b *builder) caller() callerKind {
+	by := callerKind{rust: b.rust}
+	if b.unit.top != nil {
+		producer, _ := b.unit.top.Val(dwarf.AttrProducer).(string)
+		_, version, found := strings.Cut(producer, "clang version ")
+		major, _, _ := strings.Cut(version, ".")
+		n, err := strconv.Atoi(major)
+		by.halves = found && err == nil && n < firstWholeWide
+	}
+	return by
+}
+
+// firstWholeWide is the clang that passes __int128 as the System V ABI says (LLVM 18,
+// release notes, "Changes to the X86 Backend").
+const firstWholeWide = 18
+
 // builder makes one signature.
 type builder struct {
 	im       *Image
@@ -110,7 +128,7 @@ func (b *builder) params(s *Signature) error {
 	if err != nil {
 		return err
 	}
-	a := b.abi.arguments(b.resultType(), b.rust)
+	a := b.abi.arguments(b.resultType(), b.caller())
 	prototyped := b.types.cxx || b.rust || b.fn.flag(dwarf.AttrPrototyped)
 	for _, f := range found {
 		p := Param{Name: f.die.text(dwarf.AttrName), Artificial: f.die.flag(dwarf.AttrArtificial)}
@@ -208,7 +226,7 @@ func (b *builder) result(s *Signature) {
 	if t == nil {
 		return
 	}
-	s.Result = &Param{Type: t, Place: b.abi.result(t, b.rust)}
+	s.Result = &Param{Type: t, Place: b.abi.result(t, b.caller())}
 	// Of GCC's clones only .isra may have lost the result.
 	if b.removed || b.changedCall && (!b.clone || b.isra) {
 		s.Result.Place = Place{Unknown: "the compiler has changed the function"}

@@ -113,7 +113,7 @@ func (r *typeReader) read(e *dwarf.Entry, pointers, depth int) *Type {
 		// Itanium C++ ABI, 2.3: an offset, or two words for a function.
 		t.Kind, t.Size, t.natural, t.align = Opaque, 8, 8, 8
 		if to := r.of(e, 0, depth); to.Kind == Opaque && to.Tag == subroutine {
-			t.Kind, t.Size = Struct, 16
+			t.Kind, t.Tag, t.Size = Struct, memberFunction, 16
 		}
 	case dwarf.TagTypedef, dwarf.TagConstType, dwarf.TagVolatileType, dwarf.TagRestrictType, dwarf.TagAtomicType, dwarf.TagImmutableType,
 		dwarf.TagTemplateAlias, dwarf.TagPackedType:
@@ -142,8 +142,13 @@ func (r *typeReader) read(e *dwarf.Entry, pointers, depth int) *Type {
 	return t
 }
 
-// subroutine is the tag of what a pointer to a function points at.
-const subroutine = "function"
+const (
+	// subroutine is the tag of what a pointer to a function points at.
+	subroutine = "function"
+	// memberFunction is the tag of a pointer to a function of a class: a structure of
+	// two words.
+	memberFunction = "member function"
+)
 
 func (r *typeReader) base(t *Type, e *dwarf.Entry) {
 	encoding, _ := e.Val(dwarf.AttrEncoding).(int64)

@@ -32,7 +32,7 @@ func (sysv) homes(im *Image, body uint64, op byte) *homes {
 	code := make([]byte, prologueSize)
 	n, _ := im.ReadVA(code, body) // what cannot be read has no stores
 	p := prologue{
-		homes:   homes{stored: map[int64]home{}, held: map[int]home{}},
+		homes:   homes{arguments: argumentsAt, stored: map[int64]home{}, held: map[int]home{}},
 		vectors: map[int]home{}, slots: map[int64]home{},
 	}
 	for code = code[:n]; len(code) > 0; {
@@ -151,10 +151,8 @@ func (p *prologue) move(inMemory bool, rm int, offset int64, v home, held *map[i
 // load reads the frame, or an argument on the stack.
 func (p *prologue) load(reg int, offset int64, held *map[int]home) {
 	v, ok := p.slots[offset]
-	if !ok && offset >= argumentsAt {
+	if !ok {
 		v = home{InStack, int(offset - argumentsAt)}
-	} else if !ok {
-		v = home{InStack, -1}
 	}
 	(*held)[reg] = v
 }

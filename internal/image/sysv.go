@@ -76,6 +76,8 @@ func (t *Type) classifyAt(c *eightbytes, at uint64, depth int) bool {
 		return true
 	case t.Kind == Float && t.Extended:
 		return put(classX87, classX87Up, 16)
+	case t.Tag == memberFunction && t.Kind == Struct:
+		return put(classInteger, classInteger, t.natural)
 	case t.Kind == Float, t.Kind == Vector:
 		return put(classSSE, classSSEUp, t.natural)
 	}
@@ -130,15 +132,16 @@ type sysvPlacer struct {
 	sses    int   // how many there are
 	stackAt int64
 	results bool // there is no stack, but the x87
+	halves  bool // see callerKind
 	lost    string
 }
 
-func (sysv) arguments(result *Type, rust bool) placer {
-	a := &sysvPlacer{integer: integerArguments, sses: sseArguments}
+func (sysv) arguments(result *Type, by callerKind) placer {
+	a := &sysvPlacer{integer: integerArguments, sses: sseArguments, halves: by.halves}
 	if result == nil {
 		return a
 	}
-	if p := (sysv{}).result(result, rust); p.Address != nil {
+	if p := (sysv{}).result(result, by); p.Address != nil {
 		a.pointer() // where to put it comes first
 	} else if p.Unknown != "" {
 		a.lose(p.Unknown)
@@ -148,9 +151,9 @@ func (sysv) arguments(result *Type, rust bool) placer {
 
 // result is in memory at rax, if it is nowhere else: the callee gives back the address
 // that it was given in rdi.
-func (sysv) result(t *Type, rust bool) Place {
+func (sysv) result(t *Type, by callerKind) Place {
 	a := &sysvPlacer{integer: integerResults, sses: sseResults, results: true}
-	if rust {
+	if by.rust {
 		return rustPlace(a, t)
 	}
 	return a.place(t)
@@ -182,6 +185,9 @@ func (a *sysvPlacer) place(t *Type) Place {
 		return a.pointer() // Itanium C++ ABI, 3.1.2.3
 	case t.Kind == Void || t.Size == 0:
 		return Place{}
+	}
+	if wide := t.Kind == Int || t.Kind == Uint; wide && t.Size == 2*wordBytes && a.halves {
+		return a.half()
 	}
 	c, memory := t.classify()
 	if a.results {
@@ -227,6 +233,17 @@ func (a *sysvPlacer) place(t *Type) Place {
 	return p
 }
 
+// half assigns both halves of a wide number, one after the other.
+func (a *sysvPlacer) half() (p Place) {
+	word := &Type{Kind: Uint, Size: wordBytes, natural: wordBytes}
+	for at := 0; at < 2*wordBytes; at += wordBytes {
+		piece := a.place(word).Pieces[0]
+		piece.At = at
+		p.Pieces = append(p.Pieces, piece)
+	}
+	return p
+}
+
 // extendedBytes is how much of a long double is its value.
 const extendedBytes = 10
 
@@ -249,10 +266,7 @@ func (a *sysvPlacer) stack(t *Type) Place {
 		align = int64(t.align)
 	}
 	a.stackAt = (a.stackAt + align - 1) &^ (align - 1)
-	var p Place
-	for at := 0; at < int(t.Size); at += wordBytes {
-		p.Pieces = append(p.Pieces, Piece{Kind: InStack, Offset: a.stackAt + int64(at), At: at, Size: min(wordBytes, int(t.Size)-at)})
-	}
+	p := onStackAt(a.stackAt, t)
 	a.stackAt += (int64(t.Size) + wordBytes - 1) &^ (wordBytes - 1)
 	return p
 }
