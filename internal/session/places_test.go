@@ -3,6 +3,8 @@ package session
 import (
 	"encoding/binary"
 	"os"
+	"slices"
+	"syscall"
 	"testing"
 
 	"nopal/internal/arch/arm64"
@@ -153,5 +155,67 @@ func TestFindTidOffset(t *testing.T) {
 	}
 	if _, ok := arm.findTidOffset(mem, append(ids, threadID{pointer, tid + 1})); ok {
 		t.Error("found although one thread has its id elsewhere")
+	}
+}
+
+// On x86-64 the block lies above the thread pointer, and may end with its mapping.
+func TestFindTidOffsetX86(t *testing.T) {
+	const tid, at, page = 4711, 0x2d0, 4096
+	area, err := syscall.Mmap(-1, 0, 3*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Munmap(area) }()
+	if err := syscall.Mprotect(area[2*page:], syscall.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	base := addressOf(area)
+	x86 := machineOf("amd64")
+	for _, pointer := range []uint64{base, base + 0x740, base + 2*page - 0x300} {
+		clear(area[:2*page])
+		binary.LittleEndian.PutUint32(area[pointer-base+at:], tid)
+		if off, ok := x86.findTidOffset(ownMemory(t), []threadID{{pointer, tid}}); !ok || off != at {
+			t.Errorf("block at +%#x: %#x, %v; want %#x", pointer-base, off, ok, at)
+		}
+		// musl: behind a pointer to itself. The number stands elsewhere, too.
+		const musl = 0x30
+		binary.LittleEndian.PutUint64(area[pointer-base:], pointer)
+		binary.LittleEndian.PutUint32(area[pointer-base+musl:], tid)
+		if off, ok := x86.findTidOffset(ownMemory(t), []threadID{{pointer, tid}}); !ok || off != musl {
+			t.Errorf("musl's block at +%#x: %#x, %v; want %#x", pointer-base, off, ok, musl)
+		}
+	}
+}
+
+// TestFramesOnX86 finds what the kernel puts on a stack, also across what is read at once, and
+// leaves alone what only looks like it.
+func TestFramesOnX86(t *testing.T) {
+	const size = 3 << 16
+	buf := alignedBytes(size + 64)
+	buf = buf[-addressOf(buf)&63:][:size]
+	base := addressOf(buf)
+	put := func(at uint64, v uint64) { binary.LittleEndian.PutUint64(buf[at:], v) }
+	frame := func(at, pc, sp uint64) {
+		state := (at + x86Size + 63) &^ 63
+		put(at+x86Flags, 7)
+		put(at+x86PC, pc)
+		put(at+x86SP, sp)
+		put(at+x86Segments, x86CS|x86SS<<48)
+		put(at+x86FPState, base+state)
+		put(state+x86FPMagicAt, x86FPMagic)
+	}
+	var want []sigframe
+	for i, at := range []uint64{0x1008, 1<<16 - 24, 1<<16 + 0x2008, size - 0x1008} {
+		frame(at, 0x1000+uint64(i), 0x2000+uint64(i))
+		want = append(want, sigframe{at: base + at + x86PC, pc: 0x1000 + uint64(i), sp: 0x2000 + uint64(i)})
+	}
+	frame(0x4008, 1, 2)
+	put(0x4008+x86Link, 3) // a context that links to another is none of a signal
+	frame(0x5008, 1, 2)
+	put(0x5008+x86Segments, 0x23) // 32 bits
+	frame(0x6000, 1, 2)           // not where the kernel aligns it
+	got := framesOnX86(ownMemory(t), base, base+size)
+	if !slices.Equal(got, want) {
+		t.Errorf("%x, want %x", got, want)
 	}
 }

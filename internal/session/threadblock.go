@@ -33,11 +33,14 @@ func (mc *machine) findTidOffset(mem *tracee.Memory, threads []threadID) (int64,
 		base := th.pointer - mc.blockBelow
 		if got, err := mem.ReadAt(block, int64(base)); err != nil || got < len(block) {
 			// The block may start close behind the start of its mapping.
+			// And it may end close before the end.
 			base = th.pointer &^ 0xfff
-			block = block[:th.pointer-base+mc.blockAbove]
-			if got, _ := mem.ReadAt(block, int64(base)); got < len(block) {
+			block = make([]byte, th.pointer-base+mc.blockAbove)
+			got, _ := mem.ReadAt(block, int64(base))
+			if uint64(got) <= th.pointer-base {
 				continue
 			}
+			block = block[:got]
 		}
 		n++
 		for i := 0; i+4 <= len(block); i += 4 {
