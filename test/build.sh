@@ -281,8 +281,14 @@ patch_object() { # patch_object NAME COMPILER...
 	make test/$name.o $src/patchserver.c "$@" $traced -fdata-sections -DNEW -c $src/patchserver.c
 }
 patch_object patchserver $cc
+make test/patchcases.o $src/patchcases.c $cc $traced -fdata-sections -DNEW -c $src/patchcases.c
+make test/libpatchee-norelro.so $src/libpatchee.c $cc $traced -shared -fPIC -Wl,-z,norelro $src/libpatchee.c
 make test/libpatchee.o $src/libpatchee.c $cc $traced -fPIC -DNEW -c $src/libpatchee.c
 make test/patchserver-veto.o $src/patchserver.c $cc $traced -fdata-sections -DNEW -DVETO -c $src/patchserver.c
+if [ "${arch:-arm64}" = arm64 ]; then
+	make test/patchserver-bti $src/patchserver.c $cc $traced -fdata-sections -mbranch-protection=standard -mno-outline-atomics -nostartfiles -Wl,-z,force-bti $src/start-bti.S $src/patchserver.c
+	patch_object patchserver-bti $cc -mbranch-protection=standard -mno-outline-atomics
+fi
 make test/patchserver-static $src/patchserver.c $cc $traced -fdata-sections -static $src/patchserver.c
 patch_object patchserver-static $cc
 if command -v clang >/dev/null; then
@@ -290,6 +296,9 @@ if command -v clang >/dev/null; then
 	patch_object patchserver-clang ${clang/-fuse-ld=lld/}
 fi
 if [ -d $musl/usr ]; then
+	make test/patchloads-musl $src/patchloads.c musl_link dynamic $src/patchloads.c
+	make test/libpatchee-musl.so $src/libpatchee.c musl_link shared $src/libpatchee.c
+	make test/libpatchee-musl.o $src/libpatchee.c $cc $musl_flags -isystem "$($cc -print-file-name=include)" $traced -fPIC -DNEW -c $src/libpatchee.c
 	make test/patchserver-musl $src/patchserver.c musl_link dynamic $src/patchserver.c
 	patch_object patchserver-musl $cc $musl_flags -isystem "$($cc -print-file-name=include)" -fPIE
 fi

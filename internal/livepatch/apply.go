@@ -507,6 +507,9 @@ func (t *transition) back(ctx context.Context) error {
 
 // recover finishes or undoes what a nopal has left that was killed.
 func (p *process) recover(ctx context.Context, o Options) error {
+	if p.state == nil {
+		return nil
+	}
 	if err := p.noteUnloaded(o); err != nil {
 		return err
 	}
@@ -517,8 +520,10 @@ func (p *process) recover(ctx context.Context, o Options) error {
 	if tr == nil {
 		changed := false
 		for _, q := range p.state.doc.Patches {
-			if q.State == stateLoading { // nothing leads there
-				q.State, changed = stateReverted, true
+			if q.State == stateLoading {
+				o.log("patch %s was left while it was being loaded: nothing leads to it, it is given up", q.Name)
+				q.giveUp()
+				changed = true
 			}
 		}
 		if changed {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nopal/internal/arch/arm64"
+	"nopal/internal/entry"
 	"nopal/internal/image"
 	"nopal/internal/sys"
 	"nopal/internal/tracee"
@@ -41,6 +42,9 @@ type loadedObject struct {
 
 // openProcess takes control of a process, which runs on.
 func openProcess(pid int) (*process, error) {
+	if _, err := entry.LoadPatch(); err != nil {
+		return nil, fmt.Errorf("patch functions: %w", err)
+	}
 	hurry()
 	p := &process{pid: pid, tracer: tracee.NewTracer()}
 	var err error

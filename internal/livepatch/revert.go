@@ -67,6 +67,12 @@ func Revert(ctx context.Context, pid int, name string, o Options) (*Result, erro
 		}
 		return res, nil
 	}
+	for _, q := range doc.Patches {
+		if q.State == stateLoading && (name == "" || name == q.Name) {
+			name = q.Name
+			return &Result{Name: name}, p.recover(ctx, o)
+		}
+	}
 	if err := p.recover(ctx, o); err != nil {
 		return fail(err)
 	}

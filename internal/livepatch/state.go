@@ -262,6 +262,12 @@ func (d *document) active() []*patchState {
 	return list
 }
 
+// giveUp makes a patch one that was reverted which has not been loaded completely: what there is
+// of its memory stays, as it is not known what is, and what others have put there since.
+func (p *patchState) giveUp() {
+	p.State, p.Funcs, p.Memory, p.Island, p.Frames = stateReverted, nil, nil, Range{}, Range{}
+}
+
 // function gives what a patch says of the function at a site.
 func (p *patchState) function(site uint64) *funcState {
 	for i := range p.Funcs {

@@ -1,4 +1,4 @@
-/* Loads and unloads libpatchee.so as the lines say that it reads:
+/* Loads and unloads libpatchee.so, or the library that its argument names, as the lines say that it reads:
  *
  *	load     loads it, in another thread
  *	call     calls into it; what it answers, what its constructor was answered, and how many calls there were
@@ -42,12 +42,12 @@ static void call(void)
 	printf("answer %ld constructed %ld calls %ld\n", a, constructed(), *(long *)look("patchee_calls"));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	char exe[4096] = "", line[64];
 	if (readlink("/proc/self/exe", exe, sizeof exe - 1) < 0)
 		return 1;
-	snprintf(path, sizeof path, "%s/libpatchee.so", dirname(exe));
+	snprintf(path, sizeof path, "%s/%s", dirname(exe), argc > 1 ? argv[1] : "libpatchee.so");
 	printf("ready\n");
 	fflush(stdout);
 	while (fgets(line, sizeof line, stdin)) {

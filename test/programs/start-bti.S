@@ -6,6 +6,8 @@
 	.global	_start
 	.type	_start, %function
 _start:
+	.cfi_startproc
+	.cfi_undefined x30
 	bti	jc
 	mov	x29, #0
 	mov	x30, #0
@@ -19,6 +21,7 @@ _start:
 	mov	x4, #0
 	bl	__libc_start_main
 	brk	#0
+	.cfi_endproc
 	.size	_start, . - _start
 
 	.section .note.GNU-stack, "", %progbits
