@@ -40,11 +40,11 @@ func nopalPeers(program string) []peer {
 	}
 	return []peer{
 		{name: "never attached", what: "nopal's binary: GCC's five one-byte NOPs at each entry", variant: "nops", command: bare, floor: true},
-		{name: "nopal, disarmed", what: "all functions prepared, main armed", variant: "nops", nopal: true,
+		{name: "nopal disarmed", what: "all functions prepared, main armed", variant: "nops", nopal: true,
 			command: record("--prepare-all", "-F", "main"), result: result},
 		{name: "nopal", what: "entries", variant: "nops", nopal: true, events: 1, command: record(), result: result},
 		{name: "nopal --graph", what: "entries and exits", variant: "nops", nopal: true, events: 2, command: record("--graph"), result: result},
-		{name: "nopal --graph, clang", what: "entries and exits, clang's five-byte NOPs", variant: "nop5", nopal: true, events: 2,
+		{name: "nopal --graph (clang)", what: "entries and exits, clang's five-byte NOPs", variant: "nop5", nopal: true, events: 2,
 			command: record("--graph"), result: result},
 		{name: "nopal --graph --clock=none", what: "entries and exits in their order, without time stamps", variant: "nops", nopal: true, events: 2,
 			command: record("--graph", "--clock=none"), result: result},

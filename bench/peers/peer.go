@@ -27,6 +27,8 @@ type peer struct {
 	setup, teardown func(ctx context.Context, j job) error
 	// noStep says why the instructions of a call cannot be counted.
 	noStep string
+	// tooMany says why all functions of a large program cannot be traced, "" if they can.
+	tooMany string
 }
 
 // A job is one run.
@@ -55,8 +57,8 @@ func bare(j job) (argv, env []string) { return j.argv, nil }
 func peers(nopal string) []peer {
 	all := []peer{
 		{name: "untraced", what: "compiled by GCC without anything", variant: "plain", floor: true, command: bare},
-		{name: "floor 1 rdtsc", what: "one bare time stamp in each function, nothing recorded", variant: "floor1", floor: true, command: bare},
-		{name: "floor 2 rdtsc", what: "two bare time stamps in each function, nothing recorded", variant: "floor2", floor: true, command: bare},
+		{name: "floor 1 rdtsc", what: "one bare time stamp in each function, nothing recorded", variant: "floor1", events: 1, floor: true, command: bare},
+		{name: "floor 2 rdtsc", what: "two bare time stamps in each function, nothing recorded", variant: "floor2", events: 2, floor: true, command: bare},
 	}
 	all = append(all, nopalPeers(nopal)...)
 	all = append(all, uftracePeers()...)

@@ -21,7 +21,7 @@ func reaches() []reach {
 			reach{what: "entries against the floor", workload: w, peer: "nopal", to: "floor 1 rdtsc", most: 1.2},
 		)
 	}
-	for _, p := range []string{"never attached", "nopal, disarmed"} {
+	for _, p := range []string{"never attached", "nopal disarmed"} {
 		all = append(all, reach{what: p + " against untraced", workload: "sqlite", peer: p, to: "untraced", most: 1.02})
 	}
 	return append(all,

@@ -37,7 +37,8 @@ type measurement struct {
 	What     string `json:"what"`
 	Floor    bool   `json:"floor,omitempty"`
 	Nopal    bool   `json:"nopal,omitempty"`
-	Error    string `json:"error,omitempty"` // why there are no figures, or not all
+	Stamps   int    `json:"stamps,omitempty"` // time stamps for a call, where they are all that counts
+	Error    string `json:"error,omitempty"`  // why there are no figures, or not all
 
 	CPU    []float64 `json:"cpu"`     // the program's processor time, from main to exit
 	Wall   []float64 `json:"wall"`    // and time
@@ -61,7 +62,11 @@ func newResults(m machine, all []peer, loads []workload) *results {
 			if !w.has(p) {
 				continue
 			}
-			r.Measured = append(r.Measured, &measurement{Workload: w.name, Peer: p.name, What: p.what, Floor: p.floor, Nopal: p.nopal})
+			m := &measurement{Workload: w.name, Peer: p.name, What: p.what, Floor: p.floor, Nopal: p.nopal, Stamps: p.events}
+			if w.fixed {
+				m.Error = p.tooMany
+			}
+			r.Measured = append(r.Measured, m)
 		}
 	}
 	return r

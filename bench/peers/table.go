@@ -39,7 +39,8 @@ func (r *results) title(workload string) string {
 
 // table returns the rows of a workload, the heading first.
 func (r *results) table(workload string) [][]string {
-	plain, floor := r.of(workload, "untraced"), r.of(workload, "floor 2 rdtsc")
+	plain := r.of(workload, "untraced")
+	floors := []*measurement{nil, r.of(workload, "floor 1 rdtsc"), r.of(workload, "floor 2 rdtsc")}
 	unit := "ms"
 	if plain != nil && plain.Calls > 0 {
 		unit = "ns/call"
@@ -49,12 +50,12 @@ func (r *results) table(workload string) [][]string {
 		if m.Workload != workload {
 			continue
 		}
-		rows = append(rows, m.row(plain, floor))
+		rows = append(rows, m.row(plain, floors[m.Stamps]))
 	}
 	return rows
 }
 
-// row describes a measurement; one that failed says why.
+// row describes a measurement; one that failed says why. The floor is that of as many time stamps.
 func (m *measurement) row(plain, floor *measurement) []string {
 	if m.Error != "" {
 		return []string{m.Peer, m.refusal()}

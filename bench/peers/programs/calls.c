@@ -7,6 +7,7 @@
 //
 // FLOOR says how many bare time stamps a call takes: 0, 1 (as a tracer of entries), 2 (entries and exits).
 // They stand in the function itself, where a tracer would read the counter.
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,8 @@ __attribute__((noinline)) unsigned fib(unsigned n)
 	return result;
 }
 
-static void *loop(void *count)
+// As many instructions for each pass wherever it is called.
+__attribute__((noinline, noclone)) static void *loop(void *count)
 {
 	for (long n = *(long *)count; n > 0; n--)
 		empty();
@@ -60,8 +62,9 @@ static int step(const char *name)
 	fclose(out);
 	while (!go)
 		usleep(1000);
-	for (;;)
-		empty();
+	long forever = LONG_MAX;
+	loop(&forever);
+	return 0;
 }
 
 int main(int argc, char **argv)
