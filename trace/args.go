@@ -177,10 +177,47 @@ func (t *ValueType) isScalar() bool {
 		return t.Size >= 1 && t.Size <= 16
 	case KindBool, KindChar, KindPointer, KindEnum:
 		return t.Size >= 1 && t.Size <= 8
+	case KindExtended:
+		return t.Size == 16
 	case KindFloat:
 		return t.Size == 2 || t.Size == 4 || t.Size == 8 || t.Size == 16
 	}
 	return false
+}
+
+// isFloat reports that the type is a floating-point number.
+func (t *ValueType) isFloat() bool { return t.Kind == KindFloat || t.Kind == KindExtended }
+
+// float reads a number of a floating-point type; what is longer than 8 bytes is rounded.
+func (t *ValueType) float(b []byte) float64 {
+	if t.Kind == KindExtended {
+		return extended(b)
+	}
+	return float(b)
+}
+
+// extended reads a number of the x87's extended precision, whose 64 bits of fraction
+// have the integer bit among them (Intel 64 and IA-32 Architectures Software
+// Developer's Manual, volume 1, section 4.2.2).
+func extended(b []byte) float64 {
+	frac, top := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint16(b[8:])
+	exp := int(top & 0x7fff)
+	whole := frac>>63 != 0
+	var v float64
+	switch {
+	case exp != 0 && !whole, exp == 0x7fff && frac<<1 != 0:
+		return math.NaN() // also what no x87 writes
+	case exp == 0x7fff:
+		v = math.Inf(1)
+	default:
+		f := new(big.Float).SetUint64(frac)
+		f.SetMantExp(f, max(exp, 1)-16383-63)
+		v, _ = f.Float64()
+	}
+	if top>>15 != 0 {
+		v = -v
+	}
+	return v
 }
 
 // float reads a floating-point number; one of 16 bytes is rounded.

@@ -97,7 +97,7 @@ func (r *renderer) jsonMembers(t *ValueType, data []byte, first bool) bool {
 }
 
 func (r *renderer) jsonScalar(t *ValueType, data []byte) {
-	if len(data) > 8 && t.Kind != KindFloat {
+	if len(data) > 8 && !t.isFloat() {
 		r.b = wide(data, t.Kind == KindInt).Append(r.b, 10)
 		return
 	}
@@ -124,8 +124,8 @@ func (r *renderer) jsonScalar(t *ValueType, data []byte) {
 		} else {
 			r.b = strconv.AppendInt(r.b, i, 10)
 		}
-	case KindFloat:
-		r.b = appendJSONFloat(r.b, float(data))
+	case KindFloat, KindExtended:
+		r.b = appendJSONFloat(r.b, t.float(data))
 	}
 }
 

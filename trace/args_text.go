@@ -135,8 +135,8 @@ func (r *renderer) textMembers(t *ValueType, data []byte, first bool) bool {
 }
 
 func (r *renderer) textScalar(t *ValueType, data []byte) {
-	if t.Kind == KindFloat {
-		r.b = appendTextFloat(r.b, float(data), len(data))
+	if t.isFloat() {
+		r.b = appendTextFloat(r.b, t.float(data), len(data))
 		return
 	}
 	if len(data) > 8 {

@@ -78,6 +78,7 @@ const (
 	KindStruct                  // Members; those of a union overlap
 	KindArray                   // Count times Elem
 	KindBytes                   // shown as they are
+	KindExtended                // floating point of the x87: 10 bytes, in 16
 	maxKind
 )
 

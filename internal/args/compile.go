@@ -6,15 +6,17 @@ import (
 
 	"nopal/internal/image"
 	"nopal/internal/probe"
+	"nopal/trace"
 )
 
 // compiler turns a condition into what a probe evaluates, for one function.
 type compiler struct {
-	text   string
-	sig    *image.Signature // nil: not known
-	sigErr error
-	entry  bool // arguments are used
-	exit   bool // results are
+	machine trace.Machine
+	text    string
+	sig     *image.Signature // nil: not known
+	sigErr  error
+	entry   bool // arguments are used
+	exit    bool // results are
 }
 
 func (c *compiler) fail(pos int, format string, args ...any) error {
@@ -42,14 +44,16 @@ func usesResult(n node) bool {
 
 // Missing returns the first argument that the condition asks for by its number and that a function with this signature does not have;
 // "" if there is none. A function may be called with more than its signature says, so this is no mistake everywhere.
-func (c *Condition) Missing(sig *image.Signature) string { return missing(c.root, sig) }
+func (c *Condition) Missing(m trace.Machine, sig *image.Signature) string {
+	return missing(c.root, m, sig)
+}
 
-func missing(n node, sig *image.Signature) string {
+func missing(n node, m trace.Machine, sig *image.Signature) string {
 	either := func(a, b node) string {
-		if name := missing(a, sig); name != "" {
+		if name := missing(a, m, sig); name != "" {
 			return name
 		}
-		return missing(b, sig)
+		return missing(b, m, sig)
 	}
 	switch n := n.(type) {
 	case *andNode:
@@ -57,11 +61,11 @@ func missing(n node, sig *image.Signature) string {
 	case *orNode:
 		return either(n.a, n.b)
 	case *notNode:
-		return missing(n.a, sig)
+		return missing(n.a, m, sig)
 	case *compareNode:
 		return either(n.x, n.y)
 	case *operandNode:
-		if (n.from == fromArg || n.from == fromFPArg) && n.place == "" && !n.passed(sig) {
+		if (n.from == fromArg || n.from == fromFPArg) && n.place == "" && !n.passed(m, sig) {
 			return n.name
 		}
 	}
@@ -69,8 +73,8 @@ func missing(n node, sig *image.Signature) string {
 }
 
 // passed reports whether a function may have an argument where a spec says.
-func (s *spec) passed(sig *image.Signature) bool {
-	want, err := s.operand()
+func (s *spec) passed(m trace.Machine, sig *image.Signature) bool {
+	want, err := s.operand(m)
 	if err != nil || sig.Variadic {
 		return true
 	}
@@ -92,9 +96,9 @@ func (s *spec) passed(sig *image.Signature) bool {
 // nil with err as the reason if that is nothing.
 //
 // Arguments are gone when the function returns. So what is said about them and what is said about results can only be joined by &&.
-func (c *Condition) Compile(sig *image.Signature, err error) (entry, exit probe.Cond, e error) {
+func (c *Condition) Compile(m trace.Machine, sig *image.Signature, err error) (entry, exit probe.Cond, e error) {
 	for _, n := range conjuncts(nil, c.root) {
-		k := compiler{text: c.text, sig: sig, sigErr: err}
+		k := compiler{machine: m, text: c.text, sig: sig, sigErr: err}
 		cond, err := k.truth(n)
 		switch {
 		case err != nil:
@@ -172,10 +176,10 @@ func (c *compiler) compare(n *compareNode) (probe.Cond, error) {
 
 // enumerator is the value of an enumeration's name: in `mode == RED`, name is RED and of is mode.
 func (c *compiler) enumerator(of, name *operandNode) *numberNode {
-	if name.from != fromName || name.masked || name.format.kind != 0 || name.param(c.sig) != nil {
+	if name.from != fromName || name.masked || name.format.kind != 0 || name.param(c.machine, c.sig) != nil {
 		return nil
 	}
-	p := of.param(c.sig)
+	p := of.param(c.machine, c.sig)
 	if p == nil || p.Type == nil {
 		return nil
 	}
@@ -201,12 +205,12 @@ func (c *compiler) value(x *operandNode) (value, error) {
 		c.entry = true
 	}
 	var v value
-	param := x.param(c.sig)
+	param := x.param(c.machine, c.sig)
 	if param == nil {
 		if x.from == fromName {
 			return v, c.fail(x.offset, "%v", noParam(x.name, c.sig, c.sigErr))
 		}
-		op, err := x.operand()
+		op, err := x.operand(c.machine)
 		if err != nil {
 			return v, c.fail(x.offset, "%v", err)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"nopal/internal/image"
 	"nopal/internal/probe"
+	"nopal/trace"
 )
 
 // machine is what a condition is evaluated on.
@@ -168,7 +169,7 @@ func TestConditions(t *testing.T) {
 			t.Errorf("%v", err)
 			continue
 		}
-		entry, exit, err := cond.Compile(c.sig, nil)
+		entry, exit, err := cond.Compile(trace.MachineARM64, c.sig, nil)
 		if err != nil || exit != nil || cond.UsesResult() {
 			t.Errorf("%s: %v, exit %v", c.text, err, exit)
 			continue
@@ -187,7 +188,7 @@ func TestConditionsOnResults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry, exit, err := c.Compile(signature, nil)
+	entry, exit, err := c.Compile(trace.MachineARM64, signature, nil)
 	if err != nil || entry == nil || exit == nil || !c.UsesResult() {
 		t.Fatalf("%v %v %v", entry, exit, err)
 	}
@@ -212,10 +213,10 @@ func TestMissing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.Missing(signature); got != want {
+		if got := c.Missing(trace.MachineARM64, signature); got != want {
 			t.Errorf("%s: %q", text, got)
 		}
-		if got := c.Missing(&image.Signature{Variadic: true}); got != "" {
+		if got := c.Missing(trace.MachineARM64, &image.Signature{Variadic: true}); got != "" {
 			t.Errorf("%s, variadic: %q", text, got)
 		}
 	}
@@ -269,7 +270,7 @@ func TestBadConditions(t *testing.T) {
 	} {
 		cond, err := ParseCondition(c.text)
 		if err == nil {
-			_, _, err = cond.Compile(c.sig, image.ErrNoDWARF)
+			_, _, err = cond.Compile(trace.MachineARM64, c.sig, image.ErrNoDWARF)
 		}
 		checkSyntax(t, c.text, err, c.offset, c.says)
 	}
@@ -286,7 +287,7 @@ func FuzzCondition(f *testing.F) {
 			return
 		}
 		for _, sig := range []*image.Signature{nil, signature} {
-			entry, exit, err := c.Compile(sig, image.ErrNoDWARF)
+			entry, exit, err := c.Compile(trace.MachineARM64, sig, image.ErrNoDWARF)
 			if err != nil {
 				_ = err.Error()
 			} else if entry == nil && exit == nil {
@@ -308,7 +309,7 @@ func FuzzSpecs(f *testing.F) {
 			return
 		}
 		for _, s := range list {
-			if f, err := s.field(); err == nil && s.from != fromName && len(f.types) == 0 {
+			if f, err := s.field(trace.MachineARM64); err == nil && s.from != fromName && len(f.types) == 0 {
 				t.Errorf("%q: no type", text)
 			}
 		}

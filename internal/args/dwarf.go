@@ -1,6 +1,7 @@
 package args
 
 import (
+	"slices"
 	"strings"
 
 	"nopal/internal/image"
@@ -122,6 +123,8 @@ func objectOf(p *image.Param, exit bool) (object, bool) {
 	switch {
 	case p.Place.Unknown != "" || p.Type.Kind == image.Void:
 		return object{}, false
+	case slices.ContainsFunc(p.Place.Pieces, func(piece image.Piece) bool { return piece.Kind == image.InX87 }):
+		return object{}, false // no probe reads the x87
 	case p.Place.AtEntry && exit:
 		// The function was told in x8 where its result goes, and need not keep that (AAPCS64, 6.9).
 		return object{at: &probe.Expr{Base: probe.Operand{Kind: probe.SavedX8}}}, true
@@ -259,6 +262,9 @@ func (b *typeBuilder) of(t *image.Type, depth int) uint32 {
 		v.Kind = trace.KindVoid
 	case image.Bool, image.Char, image.Int, image.Uint, image.Float:
 		v.Kind = kinds[t.Kind]
+		if t.Extended {
+			v.Kind = trace.KindExtended
+		}
 		if t.Kind == image.Float && strings.Contains(t.Tag, "bf") {
 			v.Kind = trace.KindHex // __bf16, which is none of IEEE 754
 		}
@@ -279,7 +285,7 @@ func (b *typeBuilder) of(t *image.Type, depth int) uint32 {
 		v.Elem = b.of(b.nothing, depth+1)
 	case image.Complex:
 		v.Kind = trace.KindStruct
-		half := b.of(&image.Type{Kind: image.Float, Size: t.Size / 2}, depth+1)
+		half := b.of(&image.Type{Kind: image.Float, Size: t.Size / 2, Extended: t.Extended}, depth+1)
 		v.Members = []trace.TypeMember{{Name: "re", Type: half}, {Name: "im", Type: half, Off: size / 2}}
 	case image.Array, image.Vector:
 		if t.Count > 0 {

@@ -122,7 +122,9 @@ func TestFromSignature(t *testing.T) {
 		{"unknown", image.Param{Type: intType, Place: image.Place{Unknown: "gone"}}, "void", "-"},
 	} {
 		c.p.Name = "a"
-		entry, exit := fromSignature(&image.Signature{Params: []image.Param{c.p}, Result: &c.p})
+		result := c.p
+		result.Place.AtEntry = result.Place.Address != nil // as AAPCS64 has it
+		entry, exit := fromSignature(&image.Signature{Params: []image.Param{c.p}, Result: &result})
 		if len(entry) != 1 || describe(entry[0]) != "a "+c.want {
 			t.Errorf("%s: fields %v, want a %s", c.name, entry, c.want)
 			for _, f := range entry {

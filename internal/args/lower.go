@@ -9,17 +9,18 @@ import (
 	"nopal/trace"
 )
 
-// AAPCS64 6.8.2 passes the first eight integer arguments in x0 to x7, the first eight of floating point in v0 to v7, and the others
-// on the stack, each in 8 bytes.
-const regArgs = 8
-
-// operand is where AAPCS64, or the user, says that the value is.
-func (s *spec) operand() (probe.Operand, error) {
-	if kind, n, ok := placeOf(s.place); ok {
+// operand is where the machine's ABI, or the user, says that the value is.
+func (s *spec) operand(m trace.Machine) (probe.Operand, error) {
+	abi := conventions[m]
+	if s.place != "" {
+		kind, n, ok := abi.placeOf(s.place)
+		if !ok {
+			return probe.Operand{}, fmt.Errorf("%s: %%%s is not a place of %v", s.name, s.place, m)
+		}
 		switch kind {
 		case placeX:
-			if n >= 9 && n <= 17 {
-				return probe.Operand{}, fmt.Errorf("%s: x9 to x17 hold no arguments, and do not reach a function unchanged", s.name)
+			if why := abi.unfit(n); why != "" {
+				return probe.Operand{}, fmt.Errorf("%s: %s", s.name, why)
 			}
 			return probe.Operand{Kind: probe.RegX, N: n}, nil
 		case placeV:
@@ -29,23 +30,23 @@ func (s *spec) operand() (probe.Operand, error) {
 	}
 	switch s.from {
 	case fromRet:
-		return probe.Operand{Kind: probe.RegX}, nil
+		return probe.Operand{Kind: probe.RegX, N: abi.result}, nil
 	case fromFPRet:
 		return probe.Operand{Kind: probe.RegV}, nil
 	case fromArg:
-		if s.number > regArgs {
-			return probe.Operand{Kind: probe.Stack, Off: int64(s.number-regArgs-1) * 8}, nil
+		if registers := len(abi.integer); s.number > registers {
+			return probe.Operand{Kind: probe.Stack, Off: int64(s.number-registers-1) * 8}, nil
 		}
-		return probe.Operand{Kind: probe.RegX, N: s.number - 1}, nil
+		return probe.Operand{Kind: probe.RegX, N: abi.integer[s.number-1]}, nil
 	}
-	if s.number > regArgs {
+	if s.number > abi.floats {
 		return probe.Operand{}, fmt.Errorf("%s is on the stack, where depends on the other arguments: say where, as %s%%stack+1", s.name, s.name)
 	}
 	return probe.Operand{Kind: probe.RegV, N: s.number - 1}, nil
 }
 
 // param finds the parameter, or the result, that a spec means. nil: DWARF has none there.
-func (s *spec) param(sig *image.Signature) *image.Param {
+func (s *spec) param(m trace.Machine, sig *image.Signature) *image.Param {
 	if sig == nil || s.place != "" {
 		return nil
 	}
@@ -65,7 +66,7 @@ func (s *spec) param(sig *image.Signature) *image.Param {
 		}
 		return nil
 	}
-	want, err := s.operand()
+	want, err := s.operand(m)
 	if err != nil {
 		return nil
 	}
@@ -115,8 +116,8 @@ func noParam(name string, sig *image.Signature, err error) error {
 }
 
 // field is what records a value by hand.
-func (s *spec) field() (field, error) {
-	op, err := s.operand()
+func (s *spec) field(m trace.Machine) (field, error) {
+	op, err := s.operand(m)
 	if err != nil {
 		return field{}, err
 	}

@@ -168,13 +168,13 @@ type Wanted struct {
 	EntryLayout, ExitLayout *trace.Probe // nil: there are no fields
 }
 
-// For says what is wanted at a function, nil if that is nothing. object is the path of its file; sig is asked for what DWARF knows of
+// For says what is wanted at a function of a machine, nil if that is nothing. object is the path of its file; sig is asked for what DWARF knows of
 // it only where that matters.
-func (s *Set) For(raw, demangled, object string, sig func() (*image.Signature, error)) (*Wanted, error) {
+func (s *Set) For(m trace.Machine, raw, demangled, object string, sig func() (*image.Signature, error)) (*Wanted, error) {
 	if s.Empty() {
 		return nil, nil
 	}
-	f := forOne{name: raw, ask: sig}
+	f := forOne{machine: m, name: raw, ask: sig}
 	entries, byHand := f.requested(s.entries, false, raw, demangled, object)
 	exits, exitsByHand := f.requested(s.exits, true, raw, demangled, object)
 	if f.err != nil {
@@ -226,12 +226,13 @@ func assemble(fields []field, cond probe.Cond, kind uint32) (*probe.Program, *tr
 
 // forOne is the work of [Set.For].
 type forOne struct {
-	name   string
-	ask    func() (*image.Signature, error)
-	asked  bool
-	sig    *image.Signature
-	sigErr error
-	err    error
+	machine trace.Machine
+	name    string
+	ask     func() (*image.Signature, error)
+	asked   bool
+	sig     *image.Signature
+	sigErr  error
+	err     error
 }
 
 // signature asks once.
@@ -308,14 +309,14 @@ func (f *forOne) requested(requests []request, exit bool, raw, demangled, object
 // field is what records a value, by its format or, without one, by its type in DWARF.
 func (f *forOne) field(s *spec) (field, error) {
 	if s.from != fromName && (s.format.kind != 0 || s.place != "") {
-		return s.field()
+		return s.field(f.machine)
 	}
-	param := s.param(f.signature())
+	param := s.param(f.machine, f.signature())
 	switch {
 	case param == nil && s.from == fromName && s.place == "":
 		return field{}, noParam(s.name, f.sig, f.sigErr)
 	case param == nil:
-		return s.field()
+		return s.field(f.machine)
 	case s.format.kind != 0:
 		place := param.Place
 		if len(place.Pieces) == 0 || place.Pieces[0].At != 0 {
@@ -330,7 +331,7 @@ func (f *forOne) field(s *spec) (field, error) {
 	if s.from == fromName {
 		return field{}, fmt.Errorf("%s: how it is passed is not known", s.name)
 	}
-	return s.field()
+	return s.field(f.machine)
 }
 
 // restricted joins the conditions of the globs that select the function.
@@ -347,7 +348,7 @@ func (f *forOne) restricted(where []restriction, raw, demangled, object string) 
 		return nil, nil, nil
 	}
 	for i, c := range conditions {
-		a, b, err := c.Compile(f.signature(), f.sigErr)
+		a, b, err := c.Compile(f.machine, f.signature(), f.sigErr)
 		if err != nil {
 			return nil, nil, fmt.Errorf("condition at %s: %w", f.name, err)
 		}

@@ -20,7 +20,7 @@ func mustParse(t *testing.T, entries, exits []string) *Set {
 
 func mustFor(t *testing.T, s *Set, name, object string, sig *image.Signature) *Wanted {
 	t.Helper()
-	w, err := s.For(name, name, object, func() (*image.Signature, error) {
+	w, err := s.For(trace.MachineARM64, name, name, object, func() (*image.Signature, error) {
 		if sig == nil {
 			return nil, image.ErrNoDWARF
 		}
@@ -111,7 +111,7 @@ func TestWhere(t *testing.T) {
 		}
 	}
 	s.mustWhere(t, "gg@arg1==7")
-	if _, err := s.For("gg", "gg", "", nil); err == nil || !strings.Contains(err.Error(), "||") {
+	if _, err := s.For(trace.MachineARM64, "gg", "gg", "", nil); err == nil || !strings.Contains(err.Error(), "||") {
 		t.Errorf("two conditions, one on the result: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func TestNamesInSpecs(t *testing.T) {
 	}
 	s = mustParse(t, []string{"f@nothing/u32"}, nil)
 	for _, sig := range []*image.Signature{nil, signature} {
-		if _, err := s.For("f", "f", "", func() (*image.Signature, error) { return sig, nil }); err == nil {
+		if _, err := s.For(trace.MachineARM64, "f", "f", "", func() (*image.Signature, error) { return sig, nil }); err == nil {
 			t.Error("a parameter that is not there")
 		}
 	}
@@ -151,7 +151,7 @@ func TestWithoutSpecs(t *testing.T) {
 	if w == nil || w.EntryLayout == nil || w.EntryLayout.Fields[0].Name != "fd" || w.ExitLayout == nil || w.ExitLayout.Fields[0].Name != "ret" {
 		t.Fatalf("%+v", w)
 	}
-	_, err := s.For("f", "f", "", func() (*image.Signature, error) { return nil, image.ErrNoDWARF })
+	_, err := s.For(trace.MachineARM64, "f", "f", "", func() (*image.Signature, error) { return nil, image.ErrNoDWARF })
 	if err == nil || !strings.Contains(err.Error(), "f@arg1") {
 		t.Errorf("without DWARF: %v", err)
 	}

@@ -31,7 +31,7 @@ type spec struct {
 	number int    // of fromArg and fromFPArg, from 1
 	name   string // of fromName, and as it was written
 	format format
-	place  string // %x3, %d1, %stack+2; "" where AAPCS64 puts it
+	place  string // %x3, %d1, %rdi, %stack+2; "" where the ABI puts it
 	offset int    // in the text, for messages
 }
 
@@ -117,8 +117,8 @@ func readSpec(what, text string, at, end int) (spec, error) {
 	}
 	if rest != "" {
 		s.place = strings.ToLower(rest[1:])
-		if _, _, ok := placeOf(s.place); !ok {
-			return fail(end-len(rest), "no place %q: there are %%x0 to %%x30, %%v0 to %%v31, %%stack+1 ...", rest)
+		if !isPlace(s.place) {
+			return fail(end-len(rest), "no place %q: there are %%x0 to %%x30 and %%v0 to %%v31 on arm64, %%rdi ... and %%xmm0 to %%xmm15 on x86-64, and %%stack+1 ...", rest)
 		}
 	}
 	// A floating-point register holds nothing else; where a value comes from is the user's word.
@@ -201,41 +201,4 @@ func readFormat(text string) (format, bool) {
 		return format{kind: kind, bits: bits}, bits == 32 || bits == 64
 	}
 	return format{}, false
-}
-
-// placeKind is what a place is.
-type placeKind uint8
-
-const (
-	placeX placeKind = iota
-	placeV
-	placeStack
-)
-
-// placeOf reads %x3, %w3, %d0, %s0, %v0 and, counted in words of 8 bytes from 1 as uftrace does, %stack+1.
-func placeOf(text string) (kind placeKind, n int, ok bool) {
-	number := func(s string, low, high int) (int, bool) {
-		if s == "" || strings.Trim(s, "0123456789") != "" {
-			return 0, false
-		}
-		n, err := strconv.Atoi(s)
-		return n, err == nil && n >= low && n <= high
-	}
-	if rest, isStack := strings.CutPrefix(text, "stack"); isStack {
-		n, ok = number(strings.TrimPrefix(rest, "+"), 1, 512)
-		return placeStack, n, ok
-	}
-	switch {
-	case text == "":
-		return 0, 0, false
-	case text == "sp":
-		return placeX, 31, true
-	case text[0] == 'x' || text[0] == 'w':
-		n, ok = number(text[1:], 0, 30)
-		return placeX, n, ok
-	case strings.IndexByte("vdsq", text[0]) >= 0:
-		n, ok = number(text[1:], 0, 31)
-		return placeV, n, ok
-	}
-	return 0, 0, false
 }

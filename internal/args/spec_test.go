@@ -46,7 +46,7 @@ func TestSpecs(t *testing.T) {
 			t.Errorf("%s: %v, %d specs", c.text, err, len(list))
 			continue
 		}
-		f, err := list[0].field()
+		f, err := list[0].field(trace.MachineARM64)
 		if err != nil {
 			t.Errorf("%s: %v", c.text, err)
 			continue
@@ -65,7 +65,7 @@ func TestMemorySpecs(t *testing.T) {
 	}
 	var got []field
 	for _, s := range list {
-		f, err := s.field()
+		f, err := s.field(trace.MachineARM64)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func TestBadSpecs(t *testing.T) {
 		{"arg1/i32%", 8, "no place"},
 		{"arg1/i32%x31", 8, "no place"},
 		{"arg1/i32%stack+0", 8, "no place"},
-		{"arg1/i32%rax", 8, "no place"},
+		{"arg1/i32%rex", 8, "no place"},
 		{"fparg1/s", 0, "floating-point"},
 		{"ret/i32", 0, "-R"},
 		{"a-b", 0, "none of"},

@@ -9,6 +9,7 @@ import (
 
 	"nopal/internal/image"
 	"nopal/internal/probe"
+	"nopal/trace"
 )
 
 // Effect is what one rule does at one function.
@@ -48,10 +49,10 @@ func (r *Rule) Resolve(index int, name string, sig *image.Signature, sigErr erro
 		return nil, fmt.Errorf("rule %q at %s: "+format, append([]any{r.Text, name}, a...)...)
 	}
 	if r.If != nil {
-		if sig != nil && r.If.Missing(sig) != "" {
-			return fail("its condition asks for %s, and the function takes (%s)", r.If.Missing(sig), paramNames(sig))
+		if sig != nil && r.If.Missing(trace.MachineARM64, sig) != "" {
+			return fail("its condition asks for %s, and the function takes (%s)", r.If.Missing(trace.MachineARM64, sig), paramNames(sig))
 		}
-		entry, _, err := r.If.Compile(sig, sigErr)
+		entry, _, err := r.If.Compile(trace.MachineARM64, sig, sigErr)
 		if err != nil {
 			return fail("%w", err)
 		}

@@ -80,7 +80,7 @@ func (t *target) planOwn(o *object) {
 		}
 		site := o.im.Sites()[r.Site]
 		raw, demangled := o.SiteNames(r.Site)
-		w, err := set.For(raw, demangled, o.path, func() (*image.Signature, error) { return o.im.Signature(site) })
+		w, err := set.For(trace.NativeMachine(), raw, demangled, o.path, func() (*image.Signature, error) { return o.im.Signature(site) })
 		if err != nil {
 			err = fmt.Errorf("%s in %s: %w", demangled, o.path, err)
 			if t.rec.begun {
