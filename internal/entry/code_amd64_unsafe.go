@@ -18,6 +18,8 @@ func triggerBlock() unsafe.Pointer
 
 func profileBlock() unsafe.Pointer
 
+func shadowBlock() unsafe.Pointer
+
 // Bounds of a block's length, and of how far before it the address is.
 const (
 	blockAlign  = 64
@@ -42,6 +44,8 @@ func Load() (Blob, error) {
 	b.RegsCaller, b.StackCaller = p[partRegsCaller], p[partStackCaller]
 	b.Profile = Profile{Caller: p[partProfileCaller], Count: p[partProfileCount], Thunk: p[partProfileExit]}
 	b.ProfileUnknown = Profile{Caller: p[partProfileCount], Count: p[partProfileCount], Thunk: p[partProfileExit]}
+	b.Shadow = Shadow{Caller: p[partShadowCaller], Root: p[partShadowRoot], Not: p[partShadowNot], Count: p[partShadowCount], Thunk: p[partShadowExit]}
+	b.ShadowUnknown = b.Shadow
 	b.Trigger, b.Nothing = p[partTrigger], p[partNothing]
 	b.Graph = Graph{p[partGraphCaller], p[partGraphUnknown], p[partGraphExit], p[partGraphExitEnd], p[partGraphThunks], p[partFindFDE], p[partFindFDEGone], p[partFindFDETable]}
 	return b, b.link(&p)
@@ -49,7 +53,7 @@ func Load() (Blob, error) {
 
 // blocks are the blocks of the code. The one with the literals is the last.
 func blocks() []unsafe.Pointer {
-	return []unsafe.Pointer{graphBlock(), profileBlock(), triggerBlock(), entryBlock()}
+	return []unsafe.Pointer{graphBlock(), profileBlock(), shadowBlock(), triggerBlock(), entryBlock()}
 }
 
 // add appends a block and notes its parts.

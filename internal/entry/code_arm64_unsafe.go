@@ -85,7 +85,7 @@ func Load() (Blob, error) {
 }
 
 func shadowOf(l [10]uint64) Shadow {
-	return Shadow{l[0], l[1], l[2], l[3], Exits{l[4], l[5], l[6]}, Exits{l[7], l[8], l[9]}}
+	return Shadow{Caller: l[0], Root: l[1], Not: l[2], Pend: l[3], Exit: Exits{l[4], l[5], l[6]}, Drop: Exits{l[7], l[8], l[9]}}
 }
 
 // LDR Xt, literal: the opcode and its field imm19 (Arm ARM C6.2, LDR (literal)).

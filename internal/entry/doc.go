@@ -56,6 +56,9 @@ type Shadow struct {
 	Pend   uint64 // its exit tells whether it is recorded
 	Exit   Exits
 	Drop   Exits // of a call with Pend that is not
+	// amd64: for functions whose exits are not known, and where thunks lead when a body
+	// has returned.
+	Count, Thunk uint64
 }
 
 // Profile is what entries and exits call that keep statistics.

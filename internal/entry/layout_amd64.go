@@ -12,6 +12,18 @@ type ProfileSlot struct {
 	Top   uint64 // address of the thread's innermost frame
 }
 
+// ShadowHeader begins a shadow stack.
+type ShadowHeader struct {
+	Owner uint64 // ^ the thread's id; the stack is nobody's while it is another's
+	Full  uint64 // SP of the last frame when the stack was found to be full of one recursion
+	Top   uint64 // offset of the next free frame; ShadowSize: full
+	State int64  // for the calls made now: Shadow* in shadow.go. Changed together with Top
+	// Floor stands where the SP of a frame below the first one would: recorded, and
+	// further up the stack than anything.
+	Floor uint64
+	_     [3]uint64
+}
+
 // PtRegs is what a handler sees of the traced function's caller's state; the order is
 // the kernel's struct pt_regs (arch/x86/include/uapi/asm/ptrace.h).
 type PtRegs struct {
@@ -57,6 +69,19 @@ const (
 	partProfileLookup
 	partProfileFind
 	partProfileThread
+	partShadowCaller
+	partShadowRoot
+	partShadowNot
+	partShadowCount
+	partShadowExit
+	partShadowClose
+	partShadowEvent
+	partShadowPop
+	partShadowLocate
+	partShadowSettle
+	partShadowRoom
+	partShadowFind
+	partShadowFlush
 	partCount
 )
 

@@ -12,6 +12,18 @@ type ProfileSlot struct {
 	Area  uint64
 }
 
+// ShadowHeader begins a shadow stack.
+type ShadowHeader struct {
+	Owner uint64 // ^ the thread's id; the stack is nobody's while it is another's
+	Top   uint64 // offset of the next free frame; ShadowSize: full
+	State int64  // for the calls made now: Shadow* in shadow.go
+	Full  uint64 // SP of the last frame when the stack was found to be full of one recursion
+	// Floor stands where the SP of a frame below the first one would: recorded, and
+	// further up the stack than anything.
+	Floor uint64
+	_     [3]uint64
+}
+
 // PtRegs is what a handler sees of the traced function's caller's state; the
 // order is the kernel's user_pt_regs (arch/arm64/include/uapi/asm/ptrace.h).
 type PtRegs struct {

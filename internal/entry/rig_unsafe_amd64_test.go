@@ -25,6 +25,7 @@ const (
 	rigRing    = 0x30_0000_0000
 	rigThunks  = 0x40_0000_0000
 	rigProfile = 0x50_0000_0000
+	rigShadows = 0x60_0000_0000
 )
 
 // rig runs the entry code in a process of its own.
@@ -38,7 +39,7 @@ type rig struct {
 	drainer  *ring.Drainer
 	events   map[uint32][]rigEvent // of threads
 	lost     uint64
-	rewrites bool // the job writes its events over others
+	rewrites bool // the job does not keep the order of times
 }
 
 type rigEvent struct {
@@ -62,7 +63,11 @@ var rigProgram = sync.OnceValues(func() (string, error) {
 	for _, b := range entry.Thunks(64, rigCode+blob.Profile.Thunk) {
 		header += fmt.Sprintf("\\%03o", b)
 	}
-	header += "\"\n"
+	header += "\"\n#define RIG_SHADOW_THUNK \""
+	for _, b := range entry.Thunks(64, rigCode+blob.Shadow.Thunk) {
+		header += fmt.Sprintf("\\%03o", b)
+	}
+	header += fmt.Sprintf("\"\n#define RIG_SHADOWS %#xUL\n#define RIG_SHADOWS_SIZE %#xUL\n", rigShadows, entry.ShadowRegion)
 	header += fmt.Sprintf("#define RIG_CODE %#xUL\n#define RIG_STUBS %#xUL\n#define RIG_CODE_SIZE %#xUL\n#define RIG_TABLE %#xUL\n#define RIG_TABLE_SIZE %#xUL\n#define RIG_RING %#xUL\n#define RIG_FSBASE %d\n#define RIG_TRIGGERS %d\n#define RIG_TRIGGER_LEN %d\n",
 		rigCode, rigStubs, rigSize, rigTable, entry.SlotCount<<entry.SlotShift, rigRing, unsafe.Offsetof(entry.Control{}.FSBase), unsafe.Offsetof(entry.RingHeader{}.Triggers), unsafe.Offsetof(entry.RingHeader{}.TriggerLen))
 	if err := os.WriteFile(filepath.Join(dir, "rig.h"), []byte(header), 0o644); err != nil {

@@ -10,18 +10,6 @@ const (
 	ShadowRegion = SlotCount << ShadowShift
 )
 
-// ShadowHeader begins a shadow stack.
-type ShadowHeader struct {
-	Owner uint64 // ^ the thread's id; the stack is nobody's while it is another's
-	Top   uint64 // offset of the next free frame; ShadowSize: full
-	State int64  // for the calls made now: Shadow* below
-	Full  uint64 // SP of the last frame when the stack was found to be full of one recursion
-	// Floor stands where the SP of a frame below the first one would: recorded, and
-	// further up the stack than anything.
-	Floor uint64
-	_     [3]uint64
-}
-
 // ShadowFrame is one open call. It is valid if SP is not 0.
 type ShadowFrame struct {
 	SP    uint64 // sp at the entry, less 32 as in event words, and less one of Frame*

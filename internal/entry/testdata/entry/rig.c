@@ -313,11 +313,12 @@ static void jump(void)
 	longjmp(back, 1);
 }
 
+static const char *thunk;
 static void thunks(void)
 {
 	u64 area = RIG_THUNKS + (u64)(gettid() & 8191) * 65536;
 	for (int i = 0; i < 1024; i++)
-		memcpy((char *)area + 64 * i, (char *)RIG_THUNK, 64);
+		memcpy((char *)area + 64 * i, thunk, 64);
 	/* This thread's stack, where frames are looked at that are over. */
 	pthread_attr_t attr;
 	void *stack;
@@ -329,14 +330,20 @@ static void thunks(void)
 	slot[4] = (u64)stack, slot[5] = (u64)stack + size;
 }
 
-static void profile_setup(u64 to)
+static void map_thunks(const char *code)
 {
-	void (*bodies[])(void) = {leaf, mid, tail, rec, jump};
-	u64 *head = (u64 *)RIG_PROFILE, *control = (u64 *)(RIG_TABLE - 4096);
+	thunk = code;
 	if (mmap((void *)RIG_THUNKS, 2 * RIG_REGION, PROT_READ | PROT_WRITE | PROT_EXEC,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) != (void *)RIG_THUNKS)
 		fail("thunks", 0, RIG_THUNKS);
 	thunks();
+}
+
+static void profile_setup(u64 to)
+{
+	void (*bodies[])(void) = {leaf, mid, tail, rec, jump};
+	u64 *head = (u64 *)RIG_PROFILE, *control = (u64 *)(RIG_TABLE - 4096);
+	map_thunks(RIG_THUNK);
 	control[RIG_STACKS / 8] = RIG_PROFILE;
 	for (int i = 0; i < NFUNCS; i++) {
 		u64 counters = 32768 + 576 * (i + 1) + 512;
@@ -365,6 +372,64 @@ static void *profiled_thread(void *arg)
 	thunks();
 	for (int i = 0; i < count; i++)
 		profiled(i);
+	return arg;
+}
+
+/* A tree of calls of which filters record some: a calls b and t; b calls c, which calls
+ * leaf; t jumps to leaf. */
+enum { A, B, C, T, L, NTREE };
+static fn *tree[NTREE];
+static u64 spin;
+static void tree_a(void)
+{
+	tree[B]();
+	tree[T]();
+	asm volatile("" ::: "memory");
+}
+static void tree_b(void)
+{
+	tree[C]();
+	asm volatile("" ::: "memory");
+}
+static void tree_c(void)
+{
+	u64 from = __rdtsc();
+	tree[L]();
+	while (__rdtsc() - from < spin)
+		;
+}
+static void tree_l(void) { asm volatile("" ::: "memory"); }
+
+static void tree_jump(void)
+{
+	tree[B]();
+	longjmp(back, 1);
+}
+
+static void tree_setup(void)
+{
+	void (*bodies[])(void) = {tree_a, tree_b, tree_c, tail, tree_l};
+	char *labels = getenv("RIG_LABELS"), *state = getenv("RIG_STATE");
+	u64 *control = (u64 *)(RIG_TABLE - 4096);
+	if (mmap((void *)RIG_SHADOWS, RIG_SHADOWS_SIZE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) != (void *)RIG_SHADOWS)
+		fail("stacks", 0, RIG_SHADOWS);
+	control[505] = strtol(state, &state, 0); /* MaxDepth, Depth */
+	control[506] = strtol(state, &state, 0);
+	control[508] = strtol(state, &state, 0); /* Base, Threshold */
+	control[509] = strtol(state, &state, 0);
+	spin = strtol(state, &state, 0);
+	for (int i = 0; i < NTREE; i++)
+		tree[i] = stub(16 + i, RIG_CODE + strtoul(labels, &labels, 0), 1, bodies[i], (u64)(164 + i) << 37);
+	tail_to = tree[L];
+	map_thunks(RIG_SHADOW_THUNK);
+}
+
+static void *tree_thread(void *arg)
+{
+	thunks();
+	for (int i = 0; i < count; i++)
+		tree[A]();
 	return arg;
 }
 
@@ -448,6 +513,45 @@ int main(int argc, char **argv)
 			funcs[LEAF]();
 			printf("%.1f %.1f\n", cycles(rig_loop_tsc, 0), cycles(rig_loop, stub(4, to, 1, rig_ret, 32768 + 512)));
 			return 0;
+		}
+	} else if (!strncmp(job, "tree", 4)) {
+		tree_setup();
+		if (!strcmp(job, "tree")) {
+			tree_thread(0);
+		} else if (!strcmp(job, "tree-threads")) {
+			pthread_t t[8];
+			for (int i = 0; i < 8; i++)
+				pthread_create(&t[i], 0, tree_thread, 0);
+			for (int i = 0; i < 8; i++)
+				pthread_join(t[i], 0);
+		} else if (!strcmp(job, "tree-step")) {
+			nested[0] = tree[A], nested[1] = tree[L];
+			on(SIGTRAP);
+			for (int i = 0; i < count; i++) {
+				steps = 0, step_at = i * 17 % 1500;
+				flags_step(0x100);
+				tree[A]();
+				flags_step(0);
+			}
+		} else if (!strcmp(job, "tree-jump")) {
+			for (int i = 0; i < count; i++) {
+				if (setjmp(back) == 0)
+					stub(8, RIG_CODE + strtoul(getenv("RIG_LABELS"), 0, 0), 1, tree_jump, 200UL << 37)();
+				tree[A]();
+			}
+		} else if (!strcmp(job, "tree-state")) {
+			state(stub(4, RIG_CODE + strtoul(getenv("RIG_LABELS"), 0, 0), 1, rig_body, 164UL << 37), count);
+		} else if (!strcmp(job, "tree-fork")) {
+			tree[A]();
+			pid_t child = fork();
+			if (child == 0) {
+				tree_thread(0);
+				_exit(0);
+			}
+			int status;
+			if (waitpid(child, &status, 0) != child || status != 0)
+				fail("child", status, 0);
+			tree[A]();
 		}
 	} else if (!strcmp(job, "trigger")) {
 		/* rig_ret's function switches off, rig_body's on, keep's writes a stack twice. */
