@@ -28,15 +28,31 @@ func (x86) exits(im *Image, site int) Exits {
 	if s.Entry == im.EntryVA && !im.Shared {
 		return Exits{Reason: "the program begins with it: it has no caller"}
 	}
-	if s.Func >= 0 {
-		raw := im.funcs[s.Func].Name
-		name := strings.TrimLeft(raw, "_")
-		switch {
-		case twice[name]:
-			return Exits{Reason: "it returns twice"}
-		case lookers[name], strings.HasPrefix(raw, "_Unwind_"):
-			return Exits{Reason: "it looks at its return address"}
-		}
+	if im.known == nil {
+		im.known = im.particular()
+	}
+	if reason := im.known[s.Entry]; reason != "" {
+		return Exits{Reason: reason}
 	}
 	return Exits{Called: true}
+}
+
+// particular gives the reasons for functions that are known by one of their names.
+func (im *Image) particular() map[uint64]string {
+	found := make(map[uint64]string)
+	for _, t := range im.tables {
+		for i := range t.len() {
+			if !t.isFunc(i) {
+				continue
+			}
+			s := t.named(i)
+			switch name := strings.TrimLeft(s.name, "_"); {
+			case twice[name]:
+				found[s.value] = "it returns twice"
+			case lookers[name], strings.HasPrefix(s.name, "_Unwind_"):
+				found[s.value] = "it looks at its return address"
+			}
+		}
+	}
+	return found
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"debug/elf"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,7 +27,7 @@ func FuzzNew(f *testing.F) {
 			return
 		}
 		var p [16]byte
-		last := uint64(0)
+		last, body := uint64(0), uint64(0)
 		for i, s := range im.Sites() {
 			if i > 0 && s.Addr <= last {
 				t.Errorf("site %#x comes after %#x", s.Addr, last)
@@ -38,8 +39,15 @@ func FuzzNew(f *testing.F) {
 			if s.Reason != "" {
 				continue
 			}
-			if s.Addr%4 != 0 {
+			if s.Addr%4 != 0 && im.Machine == elf.EM_AARCH64 {
 				t.Errorf("site %+v is not aligned", s)
+			}
+			if im.Machine == elf.EM_X86_64 {
+				if s.Addr < body {
+					t.Errorf("site %+v begins before %#x", s, body)
+				}
+				body = s.Body
+				checkNops(t, im, s)
 			}
 			for _, e := range im.Exits(i).List {
 				if im.exits.code.insn(e.Addr) != e.Insn {

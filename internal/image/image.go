@@ -61,8 +61,9 @@ type Image struct {
 	sites       []Site
 	untraceable []Untraceable
 	tables      []symbolTable
-	exits       *exitIndex // of Exits; nil before it is first asked
-	debug       debugInfo  // of Signature
+	exits       *exitIndex        // of Exits; nil before it is first asked
+	known       map[uint64]string // of Exits on x86-64: entries, and why they are entry only
+	debug       debugInfo         // of Signature
 }
 
 // ErrNotELF is returned for a file that is no ELF file at all.

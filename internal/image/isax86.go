@@ -199,6 +199,8 @@ func (x86) check(f *finder, _ *elf.File) {
 		case s.Reason != "":
 		case next < len(funcs) && funcs[next].Addr < s.Body:
 			s.Reason = fmt.Sprintf("%s begins within its NOPs", funcs[next].Name)
+		case i+1 < len(f.im.sites) && f.im.sites[i+1].Addr < s.Body:
+			s.Reason = fmt.Sprintf("another site (at %#x) is within its NOPs", f.im.sites[i+1].Addr)
 		case s.Addr/pageSize != last/pageSize:
 			s.Reason = "its NOPs stand on the border of two pages, so they cannot be changed in one write"
 		}

@@ -56,6 +56,10 @@ inner:
 	named begin
 	named __sigsetjmp
 	named vfork
+	/* The name that is shown is another one. */
+	.globl a_setjmp
+	.type a_setjmp, @function
+	.set a_setjmp, __sigsetjmp
 	named dlsym
 	named _Unwind_Resume
 
