@@ -87,6 +87,7 @@ func (t *transition) meet(ctx context.Context) (late int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	t.born = len(fresh) > 0
 	t.late, err = t.each(ctx, append(t.late, fresh...), t.meetOne)
 	t.warmUp()
 	return len(t.late), err

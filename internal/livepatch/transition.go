@@ -21,6 +21,7 @@ type transition struct {
 	threads map[int]*thread
 	late    []*tracee.Thread // that have not been met
 	ended   map[int]bool     // that were found to have ended
+	born    bool             // some were met last time
 	seen    []tracee.Regs    // of threads, for warmUp
 	warmed  int
 	// occupied is the code that a thread must not be in when it goes over.
@@ -306,6 +307,9 @@ func (t *transition) converge(ctx context.Context) error {
 		}
 		if err := t.notePending(); err != nil {
 			return err
+		}
+		if t.born { // those that come next stand until they are met
+			pause = pauseFirst
 		}
 		if wish, err := t.state.get(headWish); err != nil || wish == wishRevert && t.to == newFunctions {
 			return errors.Join(err, errReversed)
