@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"sync"
 
 	"nopal/internal/livepatch"
 )
@@ -9,18 +10,19 @@ import (
 // makeWay moves the redirects of live patches from the slots of the sites that are going to
 // be prepared. All threads are stopped. A site whose redirect stays is not traced.
 func (t *target) makeWay(objects []*object) error {
-	wanted := map[uint64]bool{}
-	for _, o := range objects {
-		for i := range o.traced.Records {
-			if r := &o.traced.Records[i]; o.traced.Wants(r) && !r.Prepared() {
-				wanted[r.Addr] = true
+	// Most processes have no patches, and threads stand still for this.
+	wanted := sync.OnceValue(func() map[uint64]bool {
+		sites := map[uint64]bool{}
+		for _, o := range objects {
+			for i := range o.traced.Records {
+				if r := &o.traced.Records[i]; o.traced.Wants(r) && !r.Prepared() {
+					sites[r.Addr] = true
+				}
 			}
 		}
-	}
-	if len(wanted) == 0 {
-		return nil
-	}
-	kept, err := livepatch.MoveBehind(t.pid, t.mem, func(site uint64) bool { return wanted[site] })
+		return sites
+	})
+	kept, err := livepatch.MoveBehind(t.pid, t.mem, func(site uint64) bool { return wanted()[site] })
 	for _, why := range kept {
 		t.rec.warn("process %d: not traced: %v", t.pid, why)
 	}

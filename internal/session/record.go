@@ -145,6 +145,7 @@ func (s *session) attached(ctx context.Context, pid int) (string, error) {
 			}
 		}()
 	}
+	s.rec.stoodStill(t)
 	if err != nil && !notThere(err) {
 		return "error", err
 	}
@@ -185,6 +186,7 @@ func (s *session) installRunning(ctx context.Context, pid int) (t *target, err e
 		}
 		return nil, &NoSitesError{t.name()}
 	}
+	t.still.begin()
 	p, err := s.tr.Attach(ctx, pid, tracee.Options{Follow: s.follow})
 	if err != nil {
 		return nil, err
@@ -194,7 +196,13 @@ func (s *session) installRunning(ctx context.Context, pid int) (t *target, err e
 		s.targets[t.pid] = t
 		// What it has loaded or unloaded since the first plan.
 		if _, err = t.plan(); err == nil {
-			err = t.install(ctx, t.all(), p.Resume, func() error { return p.Stop(ctx) })
+			err = t.install(ctx, t.all(), func() error {
+				defer t.still.mapped()
+				return p.Resume()
+			}, func() error {
+				t.still.begin()
+				return p.Stop(ctx)
+			})
 		}
 	}
 	if err == nil {

@@ -45,6 +45,7 @@ type target struct {
 	rdebug     uint64
 
 	profile     *profile // nil: none is kept
+	still       stillness
 	installed   bool
 	ring        *ring.Ring
 	drainer     *ring.Drainer

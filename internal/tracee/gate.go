@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // gate is code of the process that remote calls go through.
@@ -38,7 +39,9 @@ func (p *Process) findGate() error {
 	seen, returning := 0, false
 	// The vDSO first: on arm64 rt_sigreturn is only looked for there.
 	for _, vdso := range []bool{true, false} {
-		for _, m := range maps {
+		// From behind: the C library and the loader are behind the program's own code, which
+		// may be large.
+		for _, m := range slices.Backward(maps) {
 			if !m.Executable() || (m.Path == "[vdso]") != vdso || m.Path == "[vsyscall]" {
 				continue
 			}
