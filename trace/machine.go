@@ -82,6 +82,10 @@ func (m Machine) String() string { return m.spec().name }
 // Registers gives the names of the registers of a record, in its order.
 func (m Machine) Registers() []string { return m.spec().regs }
 
+// SiteVA gives the address that PROFILE blocks name a site by whose function goes on at
+// body.
+func (m Machine) SiteVA(body uint64) uint64 { return body&^(positionSize-1) - m.spec().site }
+
 // NativeMachine is the machine that this program runs on, or arm64 if it is none
 // that is traced.
 func NativeMachine() Machine {

@@ -133,3 +133,18 @@ func TestOtherMachine(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestSiteVA: profiles name functions as events do.
+func TestSiteVA(t *testing.T) {
+	if got := MachineARM64.SiteVA(0x1048); got != 0x1040 {
+		t.Errorf("site %#x on arm64", got)
+	}
+	for entry := uint64(0x1000); entry < 0x1008; entry++ {
+		rec := NewRecording(MachineAMD64)
+		o := &Object{Funcs: []Func{{VA: entry - 6, Size: 6, Name: "before"}, {VA: entry, Size: 6, Name: "f"}, {VA: entry + 6, Size: 6, Name: "behind"}}, sites: map[uint64]*Site{}}
+		s, err := rec.site(o, MachineAMD64.SiteVA(entry+5))
+		if err != nil || s.Name() != "f" {
+			t.Errorf("entry %#x: site %+v, %v", entry, s, err)
+		}
+	}
+}

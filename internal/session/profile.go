@@ -18,6 +18,7 @@ import (
 	"nopal/internal/image"
 	"nopal/internal/sys"
 	"nopal/internal/tracee"
+	"nopal/trace"
 )
 
 // profileName names the memory of a profile in the target.
@@ -82,7 +83,7 @@ func (p *profile) inherit() *profile {
 // number is the number of a function of o, which it gets when it is first asked for.
 func (t *target) number(o *object, r *ftrace.Record) int {
 	p := t.profile
-	k := profileKey{o.im, r.Addr - o.bias}
+	k := profileKey{o.im, trace.NativeMachine().SiteVA(r.Body - o.bias)}
 	n, ok := p.numbers[k]
 	if !ok {
 		n = len(p.funcs)
