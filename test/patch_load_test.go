@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -283,6 +283,27 @@ func TestPatchWaitRecorded(t *testing.T) {
 		}
 		p.say(t, "close", "closed 0")
 	}
+	if o := p.finish(t); !o.ok() {
+		t.Errorf("it ends with %#x: %s", o.status, o.stderr)
+	}
+}
+
+// TestPatchWaitSeveral has patches for two libraries, one of which is loaded.
+func TestPatchWaitSeveral(t *testing.T) {
+	patch := buildLibraryPatch(t, "libpatchee.so", "libpatchee.o")
+	other := filepath.Join(t.TempDir(), "other.npz")
+	nopalOK(t, "patch", "build", "-o", other, "--target", fixture(t, "libpatchee-norelro.so"), fixture(t, "libpatchee.o"))
+	p := startReady(t, fixture(t, "patchloads"))
+	w := start(t, nopalBin(t), "patch", "apply", "--wait", "-p", p.pid(), other, patch)
+	eventually(t, "pending", func() bool { return p.patches(t) == "other pending, plugin pending" })
+	p.say(t, "load", "loaded 1")
+	p.answersAs(t, "loaded", newAnswer)
+	p.patchedAs(t, "other pending, plugin applied")
+	w.signal(t, syscall.SIGINT)
+	if o := w.wait(t); !o.ok() {
+		t.Errorf("it ends with %#x: %s%s", o.status, o.stdout, o.stderr)
+	}
+	p.patchedAs(t, "plugin applied")
 	if o := p.finish(t); !o.ok() {
 		t.Errorf("it ends with %#x: %s", o.status, o.stderr)
 	}

@@ -332,3 +332,49 @@ func TestKilled(t *testing.T) {
 		t.Error("the text is not what it was")
 	}
 }
+
+// TestLeftLoading has what a nopal leaves that is killed before the memory of its patch is mapped.
+func TestLeftLoading(t *testing.T) {
+	prog := startProgram(t, "3", "busy")
+	before := prog.text(t)
+	leave := func() {
+		t.Helper()
+		p, err := openProcess(prog.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.close()
+		if err := p.makeState(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		funcs, im := byHand(t, p, both)
+		q, err := p.plan("left", funcs, im)
+		if err == nil {
+			err = p.arrange(q, im)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.state.doc.Patches = append(p.state.doc.Patches, q)
+		if err := p.state.save(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave()
+	prog.revert(t, "left")
+	if s := prog.state(t, "left"); s != stateReverted {
+		t.Errorf("its state is %s", s)
+	}
+	leave()
+	// The second of these looks at the stubs of all patches that there were.
+	for range 2 {
+		if _, err := applyByHand(t, prog.Process.Pid, "first", both, Options{Timeout: time.Minute, Log: t.Logf}); err != nil {
+			t.Fatal(err)
+		}
+		prog.revert(t, "first")
+	}
+	prog.expect(t, oldFunctions)
+	if prog.text(t) != before {
+		t.Error("the text is not what it was")
+	}
+}
