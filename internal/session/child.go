@@ -70,6 +70,9 @@ func (t *target) installChild(ctx context.Context, parent *target, state ring.St
 		return err
 	}
 	t.ring = r
+	if t.rec.o.Populate {
+		t.populate(ctx)
+	}
 	t.inheritTriggers(parent)
 	t.inheritInject(parent)
 	t.drainer = ring.NewDrainer(r, t.sink(), t.rec.o.Overwrite)

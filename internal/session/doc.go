@@ -34,6 +34,7 @@ type Options struct {
 	Profile     bool       // statistics for each function instead of events
 	// ProfileEvery is how often they are read; 0: less and less often.
 	ProfileEvery time.Duration
+	Populate     bool // the whole buffer is in the target's page table from the start
 	PrepareAll   bool // so that any function can be armed later without stopping anyone
 	// Of a graph: how many levels below a function of -F, or below a thread's outermost
 	// one; how many from the outermost one in any case; and how long a call has to take

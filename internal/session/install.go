@@ -170,16 +170,23 @@ func (t *target) makeRing(ctx context.Context) error {
 	return t.writeControl()
 }
 
-// populated is how many bytes of the ring the target has in its page table from the start,
-// half of which are used (entry.PageBit). To fault each in by itself costs it more than a
-// third of what it takes to write a page, to fault all in at once 2 ms.
-const populated = 4 << 20
+// populated is how many bytes of the ring the target has in its page table from the start
+// if it is not to have all, half of which are used (entry.PageBit). To fault each in by
+// itself costs it more than a third of what it takes to write a page, to fault these in at
+// once 5 ms. More may be more than the target is allowed to have.
+const populated = 8 << 20
 
 // populate does that. Kernels before 5.14 do not know it.
 func (t *target) populate(ctx context.Context) {
 	h := t.ring.Header()
 	first := h.PoolFirst * entry.PageSize
-	_ = t.p.Madvise(ctx, t.ringAddr+first, min(populated, h.Size-first), sys.AdvisePopulateWrite)
+	size := h.Size - first
+	if !t.rec.o.Populate {
+		size = min(size, populated)
+	}
+	if err := t.p.Madvise(ctx, t.ringAddr+first, size, sys.AdvisePopulateWrite); err != nil && t.rec.o.Populate {
+		t.rec.warn("process %d: its buffer is faulted in page by page: %v", t.pid, err)
+	}
 }
 
 // prefault is how many bytes of ring pages exist from the start.
