@@ -74,10 +74,11 @@ func set(list string) map[string]bool {
 
 func printNames() {
 	for _, p := range peers("nopal") {
-		fmt.Printf("%-24s %s\n", p.name, p.what)
+		fmt.Printf("%-32s %s\n", p.name, p.what)
 	}
+	fmt.Printf("%-32s %s\n", "attach", "nopal attaches to a process of 100,000 functions")
 	for _, w := range workloads(false) {
-		fmt.Printf("%-24s (workload) %s\n", w.name, w.what)
+		fmt.Printf("%-32s (workload) %s\n", w.name, w.what)
 	}
 }
 
@@ -100,6 +101,9 @@ func measure(ctx context.Context, o options) error {
 		return err
 	}
 	b.measureAll(ctx)
+	if o.only == nil || o.only["attach"] {
+		b.measureAttach(ctx)
+	}
 	b.results.Machine.LoadAfter = loadAverage()
 	if err := b.results.write(o.json); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 type results struct {
 	Machine  machine        `json:"machine"`
 	Measured []*measurement `json:"measured"`
+	Attach   []*attachment  `json:"attach,omitempty"`
 }
 
 type machine struct {

@@ -178,3 +178,20 @@ func TestLess(t *testing.T) {
 		}
 	}
 }
+
+func TestAttachTable(t *testing.T) {
+	if gap, err := parseGap("gap 12500000"); err != nil || gap != 12.5 {
+		t.Errorf("gap is %v, %v", gap, err)
+	}
+	if _, err := parseGap("stops 1"); err == nil {
+		t.Error("a line of another kind was taken")
+	}
+	r := &results{Attach: []*attachment{
+		{Gaps: []float64{20, 60, 30}, Idle: []float64{1, 1, 1}, Parts: []string{"stood still for 1ms"}},
+		{Flags: "--graph", Error: "no"},
+	}}
+	rows := r.attachTable()
+	if len(rows) != 4 || rows[1][1] != "30.0" || rows[1][5] != "yes" || !strings.HasSuffix(rows[2][1], "for 1ms") || !strings.HasSuffix(rows[3][1], ": no") {
+		t.Errorf("rows: %q", rows)
+	}
+}

@@ -22,6 +22,10 @@ func writeTables(w io.Writer, r *results) error {
 		fmt.Fprintf(&out, "\n%s\n\n", r.title(name))
 		out.WriteString(layout(r.table(name)))
 	}
+	if len(r.Attach) > 0 {
+		out.WriteString("\nattach: for how long a process of 100,000 functions stands still\n\n")
+		out.WriteString(layout(r.attachTable()))
+	}
 	out.WriteString("\nAgainst what was to be reached\n\n")
 	out.WriteString(layout(r.reached()))
 	_, err := io.WriteString(w, out.String())
