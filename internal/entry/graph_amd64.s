@@ -8,13 +8,12 @@
 //     its thunk's CALL: it is stored before the frame is taken, and taken out after it is
 //     given back. So a frame whose place holds something else belongs to a call that was
 //     left without its exit (longjmp, an exception, a thread's end), and may be taken.
-//   - A frame is taken by one CMPXCHG, which only a signal handler of the same thread can
-//     come before, and given back by one store. A handler may record, leave by siglongjmp,
+//   - A frame is taken by one CMPXCHG. On the thread's own stack only a signal handler of
+//     the same thread can come before it; elsewhere it is a locked one, since a context may
+//     have been moved to another thread, or two threads may have one thread block (clone
+//     without CLONE_SETTLS). It is given back by one store. A handler may record, leave by siglongjmp,
 //     unwind, fork or switch to another context at any instruction: what it leaves behind
 //     is a frame that is free, or whole, or taken and never used.
-//
-// What stays undone by a CPU's other threads: a signal handler that lets the context that
-// it has interrupted in these instructions go on in another thread.
 
 //go:build amd64
 
@@ -125,8 +124,14 @@ graphTry:
 	MOVQ SI, RETURN_ADDRESS(SP)
 	LEAQ RETURN_ADDRESS(SP), SI
 	XORL AX, AX
+	CMPQ SI, Slot_StackLow(DI)
+	JCS  graphLocked
+	CMPQ SI, Slot_StackHigh(DI)
+	JCC  graphLocked
 	CMPXCHGQ SI, GraphFrame_Place(DX)
 	JNE  graphTaken
+
+graphOwn:
 	MOVQ CX, GraphFrame_Return(DX)
 	MOVQ R11, GraphFrame_Stub(DX)
 	MOVQ DI, GraphFrame_Slot(DX)
@@ -141,6 +146,14 @@ graphTry:
 	RESTORE_FLAGS
 	LEAQ 24(SP), SP
 	JMP  R11
+
+// Not on the thread's own stack: this may be a context that another thread has begun, or
+// one of two threads with one thread block.
+graphLocked:
+	LOCK
+	CMPXCHGQ SI, GraphFrame_Place(DX)
+	JEQ  graphOwn
+	JMP  graphTaken
 
 // Not recorded, or no frame: on to the function, which returns by itself.
 graphPass:
@@ -193,10 +206,7 @@ graphSearch:
 	TESTL $1, SI
 	JNE  graphOdd
 	// Its place may be read if it is on this thread's stack, or on that of the main
-	// thread, which nobody unmaps; and what is above this call's is not over.
-	LEAQ RETURN_ADDRESS(SP), AX
-	CMPQ SI, AX
-	JHI  graphNext
+	// thread, which nobody unmaps.
 	CMPQ SI, Slot_StackHigh(DI)
 	JCC  graphMain
 	CMPQ SI, Slot_StackLow(DI)
@@ -215,6 +225,7 @@ graphLook:
 	JEQ  graphNext                                    // it may return
 	XORL CX, CX
 	MOVQ SI, AX
+	LOCK
 	CMPXCHGQ CX, GraphFrame_Place(DX)
 	JMP  graphTry
 

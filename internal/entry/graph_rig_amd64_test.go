@@ -50,7 +50,7 @@ var graphProgram = sync.OnceValues(func() (string, error) {
 		value uint64
 	}{
 		{"CODE", graphCode}, {"CODE_SIZE", graphCodeSize}, {"STUBS", graphStubs}, {"CALLER", blob.Graph.Caller},
-		{"TABLE", graphTable}, {"TABLE_SIZE", entry.SlotCount << entry.SlotShift}, {"CONTROL", entry.ControlSize}, {"STACK_LOW", 3},
+		{"SLOTS", entry.SlotCount}, {"TABLE", graphTable}, {"TABLE_SIZE", entry.SlotCount << entry.SlotShift}, {"CONTROL", entry.ControlSize}, {"STACK_LOW", 3},
 		{"RING", graphRing}, {"RING_SIZE", size}, {"THUNKS", graphThunks}, {"REGION", entry.GraphRegion}, {"THUNK_FILE", graphThunkFile},
 		{"CFI", graphCFI}, {"CFI_SIZE", graphCFISize},
 	} {
@@ -59,7 +59,7 @@ var graphProgram = sync.OnceValues(func() (string, error) {
 	if err := os.WriteFile(filepath.Join(dir, "rig.h"), []byte(header), 0o644); err != nil {
 		return "", err
 	}
-	const sites = "-fpatchable-function-entry=5"
+	const sites = "-fnon-call-exceptions -fpatchable-function-entry=5"
 	for _, c := range []string{
 		"gcc -O2 -Wall -Wextra -c -o %[1]s/rig.o testdata/graph/rig.c -I %[1]s",
 		"gcc -O2 -Wall -Wextra " + sites + " -c -o %[1]s/nested.o testdata/graph/nested.c",
@@ -243,8 +243,8 @@ func TestGraphJobs(t *testing.T) {
 		exact bool // all calls return
 		calls int
 	}{
-		{"fib 20", true, 21892},
-		{"mutual 500", true, 502},
+		{"fib 20", true, 21893},
+		{"mutual 500", true, 503},
 		{"tail", true, 0},
 		{"values", true, 0},
 		{"exceptions", false, 0},
@@ -265,6 +265,12 @@ func TestGraphJobs(t *testing.T) {
 		{"fork 20", false, 0},
 		{"vfork 20", false, 0},
 		{"backtrace 50", true, 0},
+		{"step call", true, 0},
+		{"step trace", true, 0},
+		{"step leave", false, 0},
+		{"step switch", false, 0},
+		{"step throw", false, 0},
+		{"step fork", false, 0},
 	} {
 		for _, program := range []string{"program", "static"} {
 			t.Run(program+"/"+job.args, func(t *testing.T) {

@@ -24,6 +24,7 @@
 #define REALLY(call) do { call; asm volatile(""); } while (0)
 
 extern "C" int nested(int n);
+extern "C" F void rig_first() { asm volatile(""); }
 
 extern "C" {
 
@@ -430,6 +431,121 @@ F int depths(int n)
 }
 }
 
+// Every instruction of a few calls, the entry's and the exit's included, is interrupted
+// once by a signal, whose handler does something.
+#define UNTRACED __attribute__((noinline, patchable_function_entry(0)))
+static volatile long traps, stop_at, wrong;
+static const char *what;
+static ucontext_t interrupted, other;
+static volatile bool in_child;
+enum { TRAP_FLAG = 0x100 };
+
+extern "C" F int few(int n) { return REAL(tail2(n)) + 1; }
+// With a frame pointer, by which it can be unwound where it moves the stack pointer.
+UNTRACED __attribute__((optimize("no-omit-frame-pointer"))) static int stepped(int n)
+{
+	asm volatile("lea -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::: "cc", "memory");
+	int v = few(n);
+	asm volatile("lea -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; lea 128(%%rsp), %%rsp" ::: "cc", "memory");
+	return v;
+}
+UNTRACED static int caught(int n)
+{
+	try {
+		return stepped(n);
+	} catch (int) {
+		return -1;
+	}
+}
+extern "C" F void elsewhere()
+{
+	for (;;) {
+		wrong = wrong + (fib(3) != 2);
+		swapcontext(&other, &interrupted);
+	}
+}
+UNTRACED static void act(ucontext_t *context)
+{
+	if (!strcmp(what, "call"))
+		wrong = wrong + (inhandler(3) != 3);
+	else if (!strcmp(what, "trace"))
+		tracer(0);
+	else if (!strcmp(what, "switch"))
+		swapcontext(&interrupted, &other);
+	else if (!strcmp(what, "leave"))
+		siglongjmp(out, 1);
+	else if (!strcmp(what, "throw")) {
+		sigset_t set;
+		sigemptyset(&set);
+		sigaddset(&set, SIGTRAP);
+		sigprocmask(SIG_UNBLOCK, &set, 0);
+		throw 1;
+	} else if (!strcmp(what, "fork") && stop_at % 16 == 0) {
+		pid_t pid = fork();
+		int status = 0;
+		if (pid == 0) {
+			in_child = true;
+			return;
+		}
+		waitpid(pid, &status, 0);
+		wrong = wrong + (status != 0);
+	}
+	(void)context;
+}
+UNTRACED static void trap(int, siginfo_t *, void *p)
+{
+	ucontext_t *context = (ucontext_t *)p;
+	traps = traps + 1;
+	if (traps < stop_at)
+		return;
+	// An exception is expected in calls only.
+	char *pc = (char *)context->uc_mcontext.gregs[REG_RIP];
+	if (!strcmp(what, "throw") && pc - (char *)stepped >= 0 && pc - (char *)stepped < 128)
+		return;
+	context->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+	act(context);
+}
+UNTRACED static void steps(const char *how)
+{
+	what = how;
+	static char stack[65536], alternate[65536];
+	getcontext(&other);
+	other.uc_stack.ss_sp = stack;
+	other.uc_stack.ss_size = sizeof stack;
+	makecontext(&other, elsewhere, 0);
+	void *pcs[4];
+	backtrace(pcs, 4);
+	stack_t ss = {};
+	ss.ss_sp = alternate;
+	ss.ss_size = sizeof alternate;
+	sigaltstack(&ss, 0);
+	struct sigaction sa = {};
+	sa.sa_sigaction = trap;
+	static long rounds[2];
+	static int round;
+	const int want = few(2);
+	for (round = 0; round < 2; round++) {
+		sa.sa_flags = SA_SIGINFO | (round ? SA_ONSTACK : 0);
+		sigaction(SIGTRAP, &sa, 0);
+		for (stop_at = 1; round == 0 || strcmp(how, "throw"); stop_at = stop_at + 1 + 6 * round) {
+			traps = 0;
+			if (sigsetjmp(out, 1) == 0) {
+				int v = caught(2);
+				if (in_child)
+					_exit(v == want ? 0 : 1);
+				wrong = wrong + (v != want && v != -1);
+				if (traps < stop_at)
+					break;
+			}
+			rounds[round]++;
+		}
+		// What was left open does not keep others from being recorded.
+		for (int i = 0; i < 50; i++)
+			wrong = wrong + (deep(20) != 20);
+	}
+	printf("%ld %d %d %d\n", (long)wrong, (int)short_traces, fib(10), rounds[0] > 20 && (rounds[1] > 2 || !strcmp(how, "throw")));
+}
+
 int main(int argc, char **argv)
 {
 	std::string job = argc > 1 ? argv[1] : "fib";
@@ -467,6 +583,8 @@ int main(int argc, char **argv)
 		printf("%d\n", v);
 	} else if (job == "vfork")
 		printf("%d\n", vforker(n) + vforker(n));
+	else if (job == "step")
+		steps(argv[2]);
 	else if (job == "backtrace")
 		printf("%d\n", depths(n));
 	return 0;

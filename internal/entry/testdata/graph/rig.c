@@ -13,6 +13,7 @@
 #include "rig.h"
 
 extern void __register_frame(void *);
+extern void rig_first(void);
 extern char *__start___patchable_function_entries[] __attribute__((weak, visibility("hidden")));
 extern char *__stop___patchable_function_entries[] __attribute__((weak, visibility("hidden")));
 
@@ -97,4 +98,9 @@ __attribute__((constructor(101))) static void install(void)
 		jump(entry, 0xe9, (uint64_t)at);
 	}
 	((uint64_t *)RIG_TABLE)[-1] = RIG_RING;
+	// The thread gets its slot with its first call, then the slot its stack.
+	rig_first();
+	uint64_t *slot = (uint64_t *)(RIG_TABLE + pid % RIG_SLOTS * 64);
+	slot[4] = control[RIG_STACK_LOW];
+	slot[5] = control[RIG_STACK_LOW + 1];
 }
