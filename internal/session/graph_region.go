@@ -31,6 +31,7 @@ const (
 type graphRegion struct {
 	thunks  uint64   // address of the thunks; 0: none
 	file    *os.File // in which they are, until it is known where they lead
+	filters bool     // they lead to where filters decide
 	refused string   // why exits are not recorded
 	copies  []uint64 // of the entry code, also where no object has them
 	finders []finder
@@ -39,7 +40,7 @@ type graphRegion struct {
 
 // calls reports whether bodies of functions are called.
 func (t *target) callsBodies() bool {
-	return t.rec.o.Graph && t.graph.thunks != 0 && t.graph.refused == ""
+	return t.rec.exits() && t.graph.thunks != 0 && t.graph.refused == ""
 }
 
 // refuseGraph has entries recorded only.
@@ -53,7 +54,7 @@ func (t *target) refuseGraph(why string) {
 // mapGraph maps the memory of functions whose bodies are called, before any island is
 // filled. The target is stopped.
 func (t *target) mapGraph(ctx context.Context) error {
-	if !t.rec.o.Graph || t.blob.Graph.Caller == 0 || t.graph.thunks != 0 {
+	if !t.rec.exits() || t.blob.Graph.Caller == 0 || t.graph.thunks != 0 {
 		return nil
 	}
 	if why, err := notCalled(t.pid); err != nil || why != "" {
@@ -126,7 +127,14 @@ func (t *target) fillGraph(code []byte, addr uint64) error {
 	if t.graph.file == nil {
 		return nil
 	}
-	_, err := t.graph.file.WriteAt(entry.Thunks(thunksFile, addr+t.blob.Graph.Exit), 0)
+	exit := t.blob.Graph.Exit
+	switch {
+	case t.rec.o.Profile:
+		exit = t.blob.Profile.Thunk
+	case t.rec.shadowed():
+		exit, t.graph.filters = t.blob.Shadow.Thunk, true
+	}
+	_, err := t.graph.file.WriteAt(entry.Thunks(thunksFile, addr+exit), 0)
 	if e := t.graph.file.Close(); err == nil {
 		err = e
 	}
@@ -135,6 +143,27 @@ func (t *target) fillGraph(code []byte, addr uint64) error {
 		return fmt.Errorf("write thunks: %w", err)
 	}
 	return nil
+}
+
+// ownMainStack is the stack that only the main thread runs on, to find frames without a
+// lock; stack records know it anyway.
+func (t *target) ownMainStack() (low, high uint64, ok bool) {
+	if !t.callsBodies() {
+		return 0, 0, false
+	}
+	low, high, err := t.mainStack()
+	return low, high, err == nil && high != 0
+}
+
+// isGuarded reports whether what is mapped from addr on is nobody's but a stack: there is
+// nothing below it, or a page that cannot be touched. Otherwise it may be several.
+func isGuarded(list []tracee.Mapping, addr uint64) bool {
+	for _, m := range list {
+		if m.End == addr {
+			return strings.HasPrefix(m.Perms, "---")
+		}
+	}
+	return true
 }
 
 // notCalled says why bodies of functions of a process cannot be called.

@@ -168,7 +168,7 @@ func (s *session) look(flush bool) (int, error) {
 			return total, err
 		}
 		s.wished = s.wished || stop
-		if s.rec.stacks() || t.reads {
+		if s.rec.stacks() || t.reads || t.callsBodies() {
 			// An error says that its memory is gone: it has ended, or executes another
 			// program, which is told of in an event.
 			_ = t.findStacks()

@@ -56,13 +56,17 @@ func (t *target) findStacks() error {
 		at := slot << entry.SlotShift
 		pointer := binary.LittleEndian.Uint64(table[at+16:]) &^ 1
 		m, ok := mappingAt(maps, pointer)
+		low, high := m.Start, pointer
 		// The main thread's block is not on its stack, and what is below may be anybody's.
-		if !ok || pointer == 0 || binary.LittleEndian.Uint32(table[at+28:]) == t.inside(t.pid) {
+		if binary.LittleEndian.Uint32(table[at+28:]) == t.inside(t.pid) {
+			low, high, ok = t.ownMainStack()
+		}
+		if !ok || pointer == 0 || t.callsBodies() && !isGuarded(maps, low) {
 			continue
 		}
 		var b [16]byte
-		binary.LittleEndian.PutUint64(b[0:], m.Start)
-		binary.LittleEndian.PutUint64(b[8:], pointer)
+		binary.LittleEndian.PutUint64(b[0:], low)
+		binary.LittleEndian.PutUint64(b[8:], high)
 		if _, err := t.mem.WriteAt(b[:], int64(t.control+entry.ControlSize+uint64(at)+32)); err != nil {
 			return fmt.Errorf("write thread slot: %w", err)
 		}
