@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"slices"
 	"testing"
@@ -84,8 +85,25 @@ func seedFile(t testing.TB) []byte {
 	return file.Bytes()
 }
 
-// readEverything reads a recording in all ways there are.
+// asOf gives a file that says of itself that it is of a machine.
+func asOf(m Machine, file []byte) []byte {
+	if len(file) < HeaderSize {
+		return file
+	}
+	file = bytes.Clone(file)
+	binary.LittleEndian.PutUint16(file[10:], uint16(m))
+	binary.LittleEndian.PutUint32(file[HeaderSize-4:], crc32.Checksum(file[:HeaderSize-4], castagnoli))
+	return file
+}
+
+// readEverything reads a recording in all ways there are, as one of each machine.
 func readEverything(t testing.TB, file []byte) {
+	for _, m := range []Machine{MachineARM64, MachineAMD64} {
+		readAllWays(t, asOf(m, file))
+	}
+}
+
+func readAllWays(t testing.TB, file []byte) {
 	_, _ = Validate(bytes.NewReader(file))
 	r, err := NewReader(bytes.NewReader(file))
 	if err != nil {
@@ -153,7 +171,10 @@ func readAllCalls(t testing.TB, file []byte) {
 
 func FuzzFile(f *testing.F) {
 	f.Add(seedFile(f))
-	f.Fuzz(func(t *testing.T, data []byte) { readEverything(t, data) })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		readAllWays(t, data)
+		readEverything(t, data)
+	})
 }
 
 func FuzzBlocks(f *testing.F) {
@@ -169,7 +190,7 @@ func FuzzWords(f *testing.F) {
 	f.Add(bytesOf(ControlWord(WordRecord, RecordStack|5), EventWord(65, 0, 1), 2, 3, 4, EventWord(66, 0, 2)))
 	f.Fuzz(func(t *testing.T, words []byte) {
 		words = words[:len(words)&^7]
-		var c Cursor
+		c := Cursor{Machine: []Machine{MachineARM64, MachineAMD64}[len(words)/8%2]}
 		c.Reset(&Chunk{Words: words}, 0)
 		n, last := uint64(0), uint64(0)
 		for c.Next() {

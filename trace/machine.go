@@ -58,7 +58,7 @@ var machines = map[Machine]*machineSpec{
 		// A landing pad, and a NOP of 15 bytes behind four of one. What is further away is
 		// of a function whose size is not known.
 		reach: 4 + 4 + 15,
-		call:   1,
+		call:  1,
 	},
 }
 

@@ -64,21 +64,21 @@ type TypeKind uint32
 
 // Kinds of types. Numbers are little-endian and have the size of their type.
 const (
-	KindVoid    TypeKind = iota // not known; an exit's is not shown
-	KindInt                     // two's complement
-	KindUint                    //
-	KindHex                     // as KindUint, shown as 0x..
-	KindBool                    //
-	KindChar                    // as KindUint, shown as 'a'
-	KindFloat                   // IEEE 754, of 2, 4, 8 or 16 bytes
-	KindPointer                 // 0x..; as a memory field: to the Elem that was read there
-	KindEnum                    // by the names in Enums; flags are shown as A|B
-	KindCString                 // up to a byte of 0, or to where reading stopped
-	KindString                  // bytes of known length
-	KindStruct                  // Members; those of a union overlap
-	KindArray                   // Count times Elem
-	KindBytes                   // shown as they are
-	KindExtended                // floating point of the x87: 10 bytes, in 16
+	KindVoid     TypeKind = iota // not known; an exit's is not shown
+	KindInt                      // two's complement
+	KindUint                     //
+	KindHex                      // as KindUint, shown as 0x..
+	KindBool                     //
+	KindChar                     // as KindUint, shown as 'a'
+	KindFloat                    // IEEE 754, of 2, 4, 8 or 16 bytes
+	KindPointer                  // 0x..; as a memory field: to the Elem that was read there
+	KindEnum                     // by the names in Enums; flags are shown as A|B
+	KindCString                  // up to a byte of 0, or to where reading stopped
+	KindString                   // bytes of known length
+	KindStruct                   // Members; those of a union overlap
+	KindArray                    // Count times Elem
+	KindBytes                    // shown as they are
+	KindExtended                 // floating point of the x87: 10 bytes, in 16
 	maxKind
 )
 

@@ -302,8 +302,14 @@ func TestSplitDWARF(t *testing.T) {
 // not matter, if it comes soon.
 func TestMalformedDWARF(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
+	var paths []string
 	for _, flags := range [][]string{{gcc, "signatures.c", "-O2"}, {clang, "signatures.c", "-O2", "-gdwarf-5"}} {
-		path := build(t, flags[0], flags[1], append(flags[2:], "-g", "-w", "-fpatchable-function-entry=2")...)
+		paths = append(paths, build(t, flags[0], flags[1], append(flags[2:], "-g", "-w", "-fpatchable-function-entry=2")...))
+	}
+	for _, flags := range [][]string{{gccX86, "signatures.c", "-O2"}, {clang, "signatures.c", "-O0", "-gdwarf-5"}} {
+		paths = append(paths, buildX86(t, flags[0], flags[1], append(flags[2:], "-g", "-w", "-fpatchable-function-entry=5")...))
+	}
+	for _, path := range paths {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
