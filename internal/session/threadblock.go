@@ -114,7 +114,7 @@ func (t *target) runToThreadBlock() error {
 			done = true
 			return true
 		}
-		return slices.Contains(earlyCalls, nr)
+		return slices.Contains(earlyCalls, nr) || slices.Contains(t.machine.earlyCalls, nr)
 	})
 	if err != nil || !done {
 		return err
@@ -125,7 +125,7 @@ func (t *target) runToThreadBlock() error {
 	return nil
 }
 
-// earlyCalls are what a C library calls before set_tid_address.
+// earlyCalls are what a C library calls before set_tid_address on all machines.
 var earlyCalls = []uint64{
 	sys.NrBrk, sys.NrMmap, sys.NrMprotect, sys.NrPrctl, sys.NrUname, sys.NrReadlinkat, sys.NrGetrandom,
 }
