@@ -54,7 +54,7 @@ const (
 	GraphRegion      = SlotCount << graphAreaShift
 	graphRegionShift = SlotBits + graphAreaShift
 	// GraphSearch bounds how many frames a call looks at that finds none at Slot.Top.
-	GraphSearch = 16
+	GraphSearch = 256
 )
 
 // ThunkReturn is the offset in a thunk that its body returns to.

@@ -252,8 +252,10 @@ graphSlow:
 	CALL_PART(const_partReserve)
 	POPQ R11
 	TESTQ R9, R9
-	JEQ  graphSlowPass
+	JEQ  graphSlowFrame                               // lost, and counted: as its exit will be
 	SLOW_EVENT((R11), ABOVE+32)
+
+graphSlowFrame:
 	PUSHQ R11
 	XORL R8, R8
 	CALL_PART(const_partReserve)

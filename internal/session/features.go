@@ -44,6 +44,8 @@ func (r *recorder) missing(b *entry.Blob) error {
 	need(o.Graph, b.Exit.Ret|b.Graph.Caller, "exits of functions (--graph)")
 	need(o.Regs, b.RegsCaller, "registers (--regs)")
 	need(o.Stack, b.RegsCaller, "return addresses (--stack)")
+	// What calls bodies records an entry by itself.
+	need(o.Graph && (o.Regs || o.Stack), b.Exit.Ret, "--regs and --stack together with --graph")
 	need(o.Profile, b.Profile.Caller, "statistics (--profile, nopal live)")
 	need(len(o.Triggers) > 0, b.Trigger, "triggers")
 	need(!o.Args.Empty(), b.Probe.Place, "arguments, results and conditions")
