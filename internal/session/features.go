@@ -13,11 +13,7 @@ import (
 type UnsupportedError struct{ What []string }
 
 func (e *UnsupportedError) Error() string {
-	verb := "is"
-	if len(e.What) > 1 {
-		verb = "are"
-	}
-	return fmt.Sprintf("%s %s not supported on %s yet", strings.Join(e.What, ", "), verb, runtime.GOARCH)
+	return fmt.Sprintf("not supported on %s yet: %s", runtime.GOARCH, strings.Join(e.What, "; "))
 }
 
 func (e *UnsupportedError) Unwrap() error { return errors.ErrUnsupported }
