@@ -19,7 +19,7 @@ func (r *recorder) shadowed() bool {
 
 // filters reports whether the target decides so: it has its stacks, or else ctl has asked
 // for it, and was told why not.
-func (t *target) filters() bool { return t.rec.shadowed() && t.shadow != 0 }
+func (t *target) filters() bool { return t.shadow != 0 && (t.rec.shadowed() || t.graph.filters) }
 
 // ops is what is registered in each target.
 func (r *recorder) ops() []*ftrace.Ops {
@@ -114,12 +114,15 @@ func (t *target) setTrampolines(o *object) {
 			p = b.ProfileUnknown
 		}
 		tr.Caller, tr.Count, exits = at(p.Caller), at(p.Count), p.Exit
+		if p.Thunk != 0 && !t.callsBodies() {
+			tr.Caller = tr.Count
+		}
 	case t.filters():
 		s := b.Shadow
 		if !known {
 			s = b.ShadowUnknown
 		}
-		tr.Caller, tr.Root, tr.Not, exits = at(s.Caller), at(s.Root), at(s.Not), s.Exit
+		tr.Caller, tr.Root, tr.Not, tr.Count, exits = at(s.Caller), at(s.Root), at(s.Not), at(s.Count), s.Exit
 	case t.callsBodies() && known:
 		tr.Caller, tr.Count = at(b.Graph.Caller), at(b.Caller)
 		tr.Called = tr.Count

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,6 +49,9 @@ func (t *target) wantsShadow() bool { return t.shadow == 0 && t.rec.shadowed() }
 func (t *target) mapShadow(ctx context.Context) error {
 	if !t.wantsShadow() {
 		return nil
+	}
+	if t.graph.thunks != 0 && !t.graph.filters {
+		return errors.New("filters in a graph (-F, -N, -D, -t, --max-depth) cannot be switched on during a recording on this machine: begin it with them, as with --max-depth 1000000")
 	}
 	if err := t.mapStacks(ctx); err != nil {
 		t.shadow = 0
