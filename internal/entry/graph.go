@@ -46,13 +46,16 @@ const (
 	graphFrameShift = 6
 	graphFrameSize  = 1 << graphFrameShift
 	graphAreaShift  = 16
-	// GraphFrames is how many calls of a thread may be open, less one that stays odd: the
-	// end of its area.
+	// GraphFrames is how many frames an area has, besides one that stays odd: its end.
 	GraphFrames = 1<<(graphAreaShift-graphFrameShift) - 1
+	// GraphPool is the size of all areas, and of what is behind them: frames for threads
+	// whose area is full, as that of a deep recursion is. There they may meet.
+	GraphPool      = SlotCount << graphAreaShift
+	graphPoolShift = SlotBits + graphAreaShift
 	// GraphRegion is the size of the region of frames, and of that of thunks, which is
-	// as far below it.
-	GraphRegion      = SlotCount << graphAreaShift
-	graphRegionShift = SlotBits + graphAreaShift
+	// as far below it. They are aligned to it. The last frame of all stays odd.
+	GraphRegion      = 2 * GraphPool
+	graphRegionShift = graphPoolShift + 1
 	// GraphSearch bounds how many frames a call looks at that finds none at Slot.Top.
 	GraphSearch = 256
 )

@@ -124,6 +124,8 @@ graphTry:
 	MOVQ SI, RETURN_ADDRESS(SP)
 	LEAQ RETURN_ADDRESS(SP), SI
 	XORL AX, AX
+	TESTL $const_GraphPool, DX
+	JNE  graphLocked
 	CMPQ SI, Slot_StackLow(DI)
 	JCS  graphLocked
 	CMPQ SI, Slot_StackHigh(DI)
@@ -147,7 +149,7 @@ graphOwn:
 	LEAQ 24(SP), SP
 	JMP  R11
 
-// Not on the thread's own stack: this may be a context that another thread has begun, or
+// Not a frame of the thread's area; or not on its own stack: this may be a context that another thread has begun, or
 // one of two threads with one thread block.
 graphLocked:
 	LOCK
@@ -231,6 +233,8 @@ graphLook:
 
 graphOdd:
 	// The area's end, behind which is its beginning; or one that was taken and never used.
+	TESTL $const_GraphPool, DX
+	JNE  graphNext
 	LEAQ const_graphFrameSize(DX), AX
 	TESTL $((1<<const_graphAreaShift)-1), AX
 	JNE  graphNext
@@ -239,10 +243,16 @@ graphOdd:
 
 graphNext:
 	LEAQ const_graphFrameSize(DX), DX
+	TESTL $(const_GraphPool-1), DX
+	JNE  graphAgain
+	SUBQ $const_GraphPool, DX                         // behind the last of all: the pool's first
 
 graphAgain:
 	DECL BX
 	JNE  graphSearch
+	MOVL $const_GraphSearch, BX
+	BTSQ $const_graphPoolShift, DX                    // the pool: in the order of the areas
+	JCC  graphSearch
 	MOVQ DX, Slot_Top(DI)                             // the next call goes on here
 	JMP  graphPass
 

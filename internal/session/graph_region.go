@@ -67,9 +67,10 @@ func (t *target) mapGraph(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	room, err := tracee.FindRoom(maps, 2*entry.GraphRegion)
+	const align = entry.GraphRegion
+	room, err := tracee.FindRoom(maps, 2*entry.GraphRegion+align)
 	if err == nil {
-		err = t.mapRegions(ctx, room)
+		err = t.mapRegions(ctx, (room+align-1)&^(align-1))
 	}
 	if err == nil || notThere(err) || errors.Is(err, tracee.ErrExec) {
 		return err
@@ -92,10 +93,12 @@ func (t *target) mapRegions(ctx context.Context, thunks uint64) error {
 	}
 	// A page for each thread, not 2 MiB. Kernels without huge pages refuse it.
 	_ = t.p.Madvise(ctx, frames, entry.GraphRegion, sys.AdviseNoHugePage)
-	var mark [8]byte
-	binary.LittleEndian.PutUint64(mark[:], entry.ControlMagic)
-	if _, err := t.mem.WriteAt(mark[:], int64(frames+shadowMark)); err != nil {
-		return fmt.Errorf("write frames: %w", err)
+	for _, w := range []struct{ at, value uint64 }{{frames + shadowMark, entry.ControlMagic}, {frames + entry.GraphRegion - frameSize, 1}} {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], w.value)
+		if _, err := t.mem.WriteAt(b[:], int64(w.at)); err != nil {
+			return fmt.Errorf("write frames: %w", err)
+		}
 	}
 	file, fd, err := t.makeMemfd(ctx, thunksName)
 	if err != nil {

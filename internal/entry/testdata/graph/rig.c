@@ -66,6 +66,7 @@ __attribute__((constructor(101))) static void install(void)
 	for (uint64_t at = RIG_THUNKS; at < RIG_THUNKS + RIG_REGION; at += RIG_THUNK_FILE)
 		map("thunks", at, RIG_THUNK_FILE, PROT_READ | PROT_EXEC, MAP_SHARED);
 	map(0, RIG_THUNKS + RIG_REGION, RIG_REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	*(uint64_t *)(RIG_THUNKS + 2 * RIG_REGION - 64) = 1;
 	char *cfi = map("cfi", RIG_CFI, RIG_CFI_SIZE, PROT_READ, MAP_PRIVATE);
 	__register_frame(cfi);
 	__register_frame(cfi + RIG_CFI_SIZE / 2);
