@@ -82,7 +82,7 @@ func (b *bench) attach(ctx context.Context, a *attachment) error {
 			strings.Fields(a.Flags)...)
 		said, err := exec.CommandContext(ctx, b.options.nopal, argv...).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("%w: %s", err, lastLine(string(said)))
+			return fmt.Errorf("%w: %s", err, telling(string(said)))
 		}
 		gap, err := askGap(in, lines)
 		if err != nil {

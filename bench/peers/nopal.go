@@ -9,7 +9,8 @@ import (
 	"strconv"
 )
 
-// nopalPeers are the modes of nopal. One that the program refuses is shown with what it says.
+// nopalPeers are the modes of nopal. One that the program refuses is shown with what it says. The buffer is large enough for all events
+// of a run, as those of the others are.
 func nopalPeers(program string) []peer {
 	const file = "nopal.data"
 	record := func(flags ...string) func(job) (argv, env []string) {
@@ -44,6 +45,10 @@ func nopalPeers(program string) []peer {
 			command: record("--prepare-all", "-F", "main"), result: result},
 		{name: "nopal", what: "entries", variant: "nops", nopal: true, events: 1, command: record(), result: result},
 		{name: "nopal --graph", what: "entries and exits", variant: "nops", nopal: true, events: 2, command: record("--graph"), result: result},
+		{name: "nopal --populate", what: "entries; the whole buffer in memory before the program starts", variant: "nops", nopal: true, events: 1,
+			command: record("--populate"), result: result},
+		{name: "nopal --graph --populate", what: "entries and exits; the whole buffer in memory before", variant: "nops", nopal: true, events: 2,
+			command: record("--graph", "--populate"), result: result},
 		{name: "nopal --graph (clang)", what: "entries and exits, clang's five-byte NOPs", variant: "nop5", nopal: true, events: 2,
 			command: record("--graph"), result: result},
 		{name: "nopal --graph --clock=none", what: "entries and exits in their order, without time stamps", variant: "nops", nopal: true, events: 2,

@@ -14,22 +14,28 @@ type reach struct {
 func reaches() []reach {
 	var all []reach
 	for _, w := range []string{"empty", "fib", "threads"} {
+		for _, populate := range []string{"", " --populate"} {
+			all = append(all,
+				reach{what: "--graph" + populate + " against the floor", workload: w, peer: "nopal --graph" + populate, to: "floor 2 rdtsc", most: 1.15},
+				reach{what: "entries" + populate + " against the floor", workload: w, peer: "nopal" + populate, to: "floor 1 rdtsc", most: 1.2},
+			)
+		}
 		all = append(all,
-			reach{what: "--graph against the floor", workload: w, peer: "nopal --graph", to: "floor 2 rdtsc", most: 1.15},
 			reach{what: "uftrace -P . against --graph", workload: w, peer: "uftrace -P .", to: "nopal --graph", least: 5},
 			reach{what: "XRay FDR against --graph", workload: w, peer: "XRay FDR", to: "nopal --graph", least: 7},
-			reach{what: "entries against the floor", workload: w, peer: "nopal", to: "floor 1 rdtsc", most: 1.2},
 		)
 	}
-	for _, p := range []string{"never attached", "nopal disarmed"} {
-		all = append(all, reach{what: p + " against untraced", workload: "sqlite", peer: p, to: "untraced", most: 1.02})
+	for _, w := range []string{"sqlite", "lua"} {
+		for _, p := range []string{"never attached", "nopal disarmed"} {
+			all = append(all, reach{what: p + " against untraced", workload: w, peer: p, to: "untraced", most: 1.02})
+		}
+		most := map[string]float64{"sqlite": 4, "lua": 7}[w]
+		for _, populate := range []string{"", " --populate"} {
+			all = append(all, reach{what: "--graph" + populate + " against untraced", workload: w, peer: "nopal --graph" + populate, to: "untraced", most: most})
+		}
+		all = append(all, reach{what: "uftrace -P . against untraced", workload: w, peer: "uftrace -P .", to: "untraced"})
 	}
-	return append(all,
-		reach{what: "SQLite, --graph against untraced", workload: "sqlite", peer: "nopal --graph", to: "untraced", most: 4},
-		reach{what: "SQLite, uftrace -P . against untraced", workload: "sqlite", peer: "uftrace -P .", to: "untraced"},
-		reach{what: "Lua, --graph against untraced", workload: "lua", peer: "nopal --graph", to: "untraced", most: 7},
-		reach{what: "Lua, uftrace -P . against untraced", workload: "lua", peer: "uftrace -P .", to: "untraced"},
-	)
+	return all
 }
 
 // reached compares what was measured with what was to be reached.

@@ -125,7 +125,7 @@ func (b *bench) measureAll(ctx context.Context) {
 
 // once makes one run and adds what it took to m.
 func (b *bench) once(ctx context.Context, w workload, p peer, m *measurement) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	argv, err := w.argv(p.variant)
 	if err != nil {
@@ -148,12 +148,12 @@ func (b *bench) once(ctx context.Context, w workload, p peer, m *measurement) er
 	before := daemonTime()
 	began := time.Now()
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%w: %s", err, lastLine(stderr.String()))
+		return fmt.Errorf("%w: %s", err, telling(stderr.String()))
 	}
 	total := time.Since(began)
 	times, err := readTimes(j.path("times"))
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, lastLine(stderr.String()))
+		return fmt.Errorf("%w: %s", err, telling(stderr.String()))
 	}
 	j.stderr, j.calls = stderr.String(), times.calls
 	m.CPU = append(m.CPU, times.cpu)

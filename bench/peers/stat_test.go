@@ -195,3 +195,15 @@ func TestAttachTable(t *testing.T) {
 		t.Errorf("rows: %q", rows)
 	}
 }
+
+func TestTelling(t *testing.T) {
+	for said, want := range map[string]string{
+		"nopal: unknown flag: --clock\nTry 'nopal record --help'.\n": "nopal: unknown flag: --clock",
+		"warning\nfailed\n": "failed",
+		"":                  "",
+	} {
+		if got := telling(said); got != want {
+			t.Errorf("telling(%q) = %q, want %q", said, got, want)
+		}
+	}
+}

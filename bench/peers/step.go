@@ -71,7 +71,7 @@ func (b *bench) instructions(ctx context.Context, p peer) (instructions, error) 
 	}()
 	t, err := waitTarget(ctx, j.path("addresses"), ended)
 	if err != nil {
-		return instructions{}, fmt.Errorf("%w: %s", err, lastLine(stderr.String()))
+		return instructions{}, fmt.Errorf("%w: %s", err, telling(stderr.String()))
 	}
 	defer syscall.Kill(t.pid, syscall.SIGKILL)
 	return t.count(ctx)

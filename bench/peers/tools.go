@@ -92,7 +92,7 @@ func lttngPeers() []peer {
 	lttng := func(ctx context.Context, args ...string) (string, error) {
 		out, err := exec.CommandContext(ctx, "lttng", args...).CombinedOutput()
 		if err != nil {
-			return "", fmt.Errorf("run lttng %s: %w: %s", args[0], err, lastLine(string(out)))
+			return "", fmt.Errorf("run lttng %s: %w: %s", args[0], err, telling(string(out)))
 		}
 		return string(out), nil
 	}
@@ -196,7 +196,13 @@ func callgrindNote(data []byte, calls uint64) string {
 	return ""
 }
 
-func lastLine(s string) string {
+// telling returns the line of what a command said that tells most: nopal's own first, else the last.
+func telling(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
+	for _, line := range lines {
+		if strings.HasPrefix(line, "nopal: ") {
+			return line
+		}
+	}
 	return strings.TrimSpace(lines[len(lines)-1])
 }

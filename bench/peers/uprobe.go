@@ -9,9 +9,9 @@ import (
 
 // uprobePeers count calls in the kernel and record nothing, which is the least that a probe can do.
 func uprobePeers() []peer {
-	single := func(name, what, variant string, kinds ...string) peer {
+	single := func(name, what, variant string, slow int, kinds ...string) peer {
 		return peer{
-			name: name, what: what, variant: variant, slow: 10, noStep: "works in the kernel",
+			name: name, what: what, variant: variant, slow: slow, noStep: "works in the kernel",
 			tooMany: "bpftrace had not attached to all functions after three minutes",
 			setup: func(_ context.Context, j job) error {
 				return os.WriteFile(j.path("script.bt"), []byte(bpfScript(j.argv[0], probed(j), kinds)), 0o644)
@@ -23,11 +23,11 @@ func uprobePeers() []peer {
 		}
 	}
 	return []peer{
-		single("uprobe", "bpftrace, same binary (GCC's one-byte NOPs, emulated); entries counted", "nops", "uprobe"),
-		single("uprobe + uretprobe", "bpftrace, same binary; entries and exits counted", "nops", "uprobe", "uretprobe"),
-		single("uprobe (5-byte NOP)", "bpftrace, clang's five-byte NOPs, which newer kernels can make a call; entries counted", "nop5", "uprobe"),
-		single("uprobe + uretprobe (5-byte NOP)", "bpftrace, clang's five-byte NOPs; entries and exits counted", "nop5", "uprobe", "uretprobe"),
-		single("uprobe (no NOP)", "bpftrace, compiled without anything: single-stepped where not emulated; entries counted", "plain", "uprobe"),
+		single("uprobe", "bpftrace, same binary (GCC's one-byte NOPs, emulated); entries counted", "nops", 10, "uprobe"),
+		single("uprobe + uretprobe", "bpftrace, same binary; entries and exits counted", "nops", 10, "uprobe", "uretprobe"),
+		single("uprobe (5-byte NOP)", "bpftrace, clang's five-byte NOPs, which newer kernels can make a call; entries counted", "nop5", 10, "uprobe"),
+		single("uprobe + uretprobe (5-byte NOP)", "bpftrace, clang's five-byte NOPs; entries and exits counted", "nop5", 10, "uprobe", "uretprobe"),
+		single("uprobe (no NOP)", "bpftrace, compiled without anything: single-stepped where not emulated; entries counted", "plain", 100, "uprobe"),
 	}
 }
 
