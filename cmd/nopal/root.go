@@ -118,8 +118,8 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "nopal",
 		Short: "ftrace for user space",
 		Long: `nopal traces the functions of a running program and leaves the program as it found it. Nothing is linked into the
-program or preloaded; it has to be compiled with -fpatchable-function-entry=2, which puts two NOPs at the entry of
-each function. nopal turns them into a call, and back.`,
+program or preloaded; it has to be compiled with -fpatchable-function-entry=2 (for x86-64: =5), which puts NOPs at the
+entry of each function. nopal turns them into a call, or a jump, and back.`,
 		Example: `  nopal record -- ./program arguments      run a command and record its function calls
   nopal record --graph -- ./program        with durations: what calls what, and for how long
   nopal record -p 1234 --duration 10s      record ten seconds of a running process
