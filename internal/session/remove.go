@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"nopal/internal/entry"
@@ -107,6 +108,15 @@ func (r *remover) plan() error {
 func (r *remover) restore() error {
 	r.batch.Memory = r.code()
 	err := r.batch.Flush()
+	if errors.Is(err, syscall.EFAULT) {
+		// Something was unmapped between planning and now. What is there still is looked at again.
+		before := r.restored
+		if err := r.plan(); err != nil {
+			return err
+		}
+		r.restored = max(r.restored, before)
+		err = r.batch.Flush()
+	}
 	var mismatch *ftrace.MismatchError
 	if errors.As(err, &mismatch) {
 		r.changed = append(r.changed, err.Error())
