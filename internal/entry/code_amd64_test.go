@@ -142,6 +142,18 @@ func TestLiterals(t *testing.T) {
 	}
 }
 
+// TestGraphExitBegins with an instruction of five bytes that a jump may replace while
+// the target stands (session.filterThunks).
+func TestGraphExitBegins(t *testing.T) {
+	b, err := Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Code[b.Graph.Exit:][:5]; !bytes.Equal(got, []byte{0x48, 0x8d, 0x64, 0x24, 0xf8}) {
+		t.Errorf("% x is not lea rsp, [rsp-8]", got)
+	}
+}
+
 // TestCounter checks the frequency against the kernel's clock once more.
 func TestCounter(t *testing.T) {
 	if err := CheckProcessor(); err != nil {

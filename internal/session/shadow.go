@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -50,9 +49,6 @@ func (t *target) mapShadow(ctx context.Context) error {
 	if !t.wantsShadow() {
 		return nil
 	}
-	if t.graph.thunks != 0 && !t.graph.filters {
-		return errors.New("filters in a graph (-F, -N, -D, -t, --max-depth) cannot be switched on during a recording on this machine: begin it with them, as with --max-depth 1000000")
-	}
 	if err := t.mapStacks(ctx); err != nil {
 		t.shadow = 0
 		return fmt.Errorf("map memory for filters: %w (-F, -N, -D, --max-depth and -t in a graph need %d MiB of address space; without them it works)", err, entry.ShadowRegion>>20)
@@ -70,6 +66,31 @@ func (t *target) mapShadow(ctx context.Context) error {
 			}
 		}
 	}
+	return t.filterThunks(address[:])
+}
+
+// filterThunks has calls that end by thunks end where filters decide, from now on: the
+// exit that the thunks lead to begins with a jump there. The instruction that it replaces
+// is as long (LEA in graph_amd64.s), so no thread stands inside of it, and one that stands
+// behind it ends its call as before. Calls that are open are not known there: they seem to
+// be left.
+func (t *target) filterThunks(stacks []byte) error {
+	b := &t.blob
+	if t.graph.thunks == 0 || t.graph.filters || len(t.graph.copies) == 0 {
+		return nil
+	}
+	const jmp, length = 0xe9, 5 // JMP rel32 (Intel SDM 2A, JMP)
+	code := binary.LittleEndian.AppendUint32([]byte{jmp}, uint32(b.Shadow.Thunk-b.Graph.Exit-length))
+	first := t.graph.copies[0]
+	for _, w := range []struct {
+		offset uint64
+		bytes  []byte
+	}{{b.Literals + 56, stacks}, {b.Graph.Exit, code}} {
+		if _, err := t.text().WriteAt(w.bytes, int64(first+w.offset)); err != nil {
+			return fmt.Errorf("write trampolines at %#x: %w", first, err)
+		}
+	}
+	t.graph.filters = true
 	return nil
 }
 
