@@ -29,6 +29,9 @@ vm-tools: tools
 fixtures: tools
 	@test/build.sh
 
+fixtures-arm64: tools
+	@test/build.sh --arch arm64
+
 vet:
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
@@ -37,10 +40,13 @@ vet:
 testall = $(GO) run ./internal/vmtest/cmd/testall $(if $(RUN),-run '$(RUN)') $(if $(V),-v) $(if $(SHORT),-short) \
 	$(if $(BOOT),-boot '$(BOOT)')
 
-test: vet $(machine) fixtures build-arm64 ## run all tests, here and in the arm64 VM
+test: vet $(machine) fixtures build build-arm64 ## run all tests, here and in the arm64 VM
 	$(testall) $(PKG)
 
-test-vm: vm-tools fixtures build-arm64 ## run tests in the arm64 VM only: PKG=./internal/tracee RUN=TestAttach V=1
+test-native: tools fixtures build ## run tests on this machine only: PKG=./test RUN=TestAttach V=1
+	$(testall) -vm=false $(PKG)
+
+test-vm: vm-tools fixtures-arm64 build-arm64 ## run tests in the arm64 VM only: PKG=./internal/tracee RUN=TestAttach V=1
 	$(testall) -host=false $(PKG)
 
 TOGGLES ?= 1000

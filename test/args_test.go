@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -69,6 +69,7 @@ func shownBy(t *testing.T, program string, keep func(name string) bool) (outcome
 
 // What nopal shows of functions with random signatures is what they have seen themselves.
 func TestArgsRandom(t *testing.T) {
+	notYet(t, "arguments")
 	for _, compiler := range []string{"gcc", "clang"} {
 		for level := range 4 {
 			program := fmt.Sprintf("random-%s-o%d", compiler, level)
@@ -110,6 +111,7 @@ func TestArgsRandom(t *testing.T) {
 
 // Classes, strings and enumerations of C++ and Rust are shown as they are written.
 func TestArgsClasses(t *testing.T) {
+	notYet(t, "arguments")
 	for _, program := range []string{"classes", "classes-o0", "classes-clang", "rust"} {
 		t.Run(program, func(t *testing.T) {
 			names := []string{"counted", "strings", "boxes", "modes", "point", "joined", "made", "Base::method", "name", "greet", "pass", "split", "numbers"}

@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -39,6 +39,9 @@ func TestAttach(t *testing.T) {
 		{argv: "busy 4", options: []string{"--overwrite"}}, {argv: "busy 4", options: []string{"--follow-forks"}},
 	} {
 		t.Run(c.argv+strings.Join(c.options, ""), func(t *testing.T) {
+			if strings.Contains(strings.Join(c.options, " "), "-a") {
+				notYet(t, "arguments")
+			}
 			argv := strings.Fields(c.argv)
 			argv[0] = fixture(t, argv[0])
 			p := startReady(t, argv...)

@@ -5,6 +5,6 @@
 // recording's counts. Other tests attach to running programs, kill nopal at
 // random moments, and look at the text and the mappings that are left.
 //
-// The tests run in the arm64 VM (make test-vm PKG=./test), with the programs
-// that build.sh compiled.
+// The tests run as root with the programs that build.sh compiled: natively on
+// x86-64 (make test-native PKG=./test) and in the arm64 VM (make test-vm PKG=./test).
 package test

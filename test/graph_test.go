@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -68,6 +68,7 @@ func TestGraphPrograms(t *testing.T) {
 		for _, line := range lines {
 			t.Run(line, func(t *testing.T) {
 				t.Parallel()
+				notYetOf(t, line, "shapes", "unwind", "fib-n4", "rawclone", "storm")
 				argv := strings.Fields(line)
 				argv[0] = fixture(t, argv[0])
 				got, file := recordSame(t, "a line\nand another\n", roomyGraph, argv...)
@@ -107,6 +108,7 @@ func TestGraphForkInTheMiddle(t *testing.T) {
 
 // Exits and the rest of what records: registers and stacks at the entries.
 func TestGraphRegsStack(t *testing.T) {
+	notYet(t, "registers in graphs")
 	for _, line := range []string{"abi 20", "virtuals 20", "exceptions 10", "nested 20", "tree 500", "sigprof 10000 2000"} {
 		for _, options := range [][]string{{"--regs"}, {"--stack"}} {
 			t.Run(line+strings.Join(options, ""), func(t *testing.T) {
@@ -156,6 +158,7 @@ func TestGraphWorkloads(t *testing.T) {
 
 // Recorded and lost are together what happened, entries and exits alike.
 func TestGraphSmallBuffer(t *testing.T) {
+	notYet(t, "counts of lost exits")
 	for _, line := range []string{"fib 21", "threads 4 64 40"} {
 		for _, mode := range []string{"", "--overwrite"} {
 			argv := strings.Fields(line)

@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,12 +41,29 @@ func skip(t *testing.T, reason string) {
 	t.Skip(reason)
 }
 
+// notYet skips a test of what x86-64 does not have yet.
+func notYet(t *testing.T, what string) {
+	t.Helper()
+	if runtime.GOARCH == "amd64" {
+		t.Skip(what + ": not on x86-64 yet")
+	}
+}
+
+// notYetOf skips a program that cannot be recorded in this way on x86-64 yet, or is not made for it.
+func notYetOf(t *testing.T, line string, programs ...string) {
+	t.Helper()
+	name, _, _ := strings.Cut(strings.Fields(line)[0], "-")
+	if slices.Contains(programs, name) || slices.Contains(programs, strings.Fields(line)[0]) {
+		notYet(t, line)
+	}
+}
+
 // nopalBin is the program under test.
 func nopalBin(t *testing.T) string {
 	t.Helper()
 	bin := os.Getenv("NOPAL_BIN")
 	if bin == "" {
-		skip(t, "NOPAL_BIN is not set: run by make test-vm")
+		skip(t, "NOPAL_BIN is not set: run by make test")
 	}
 	if os.Getuid() != 0 {
 		skip(t, "not root")
@@ -57,7 +76,7 @@ func fixture(t *testing.T, name string) string {
 	t.Helper()
 	dir := os.Getenv("NOPAL_FIXTURES")
 	if dir == "" {
-		skip(t, "NOPAL_FIXTURES is not set: run by make test-vm")
+		skip(t, "NOPAL_FIXTURES is not set: run by make test")
 	}
 	path := filepath.Join(dir, "test", name)
 	if filepath.Dir(name) != "." {

@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -47,6 +47,7 @@ var faultRules = []struct{ rule, action string }{
 
 // Every kind of effect in every kind of program: what the program sees, what is recorded, and what is counted.
 func TestInjectBTI(t *testing.T) {
+	notYet(t, "faults")
 	const plain = "allocate 0 errno 0\nput 0 errno 0\ndirect 0\nreal 4\nsmall 1.5\npair 4 5\nlarge 4440\nhfa 1 2 3\nmany 1126\nnothing 10\nby_one 0 by_two 0\n"
 	const want = "allocate 3 errno 36\nput 2 errno 10\ndirect 0\nreal 21\nsmall 0.25\npair 0 0\nlarge 0\nhfa 0 0 0\nmany 935\nnothing 5\nby_one 0 by_two 4\n"
 	fired := []int{3, 2, 4, 1, 1, 1, 1, 1, 1, 5}
@@ -84,6 +85,7 @@ func TestInjectBTI(t *testing.T) {
 
 // With calls recorded beside: what returns at once has no entry, what waits or is changed has.
 func TestInjectInGraph(t *testing.T) {
+	notYet(t, "faults")
 	file := filepath.Join(t.TempDir(), "data")
 	nopalOK(t, "inject", "-o", file, "--graph", "-r", "direct: return 100 every 2", "-r", "put: set size=7", fixture(t, "faults"), "10")
 	calls, _ := callsAndMarks(t, file)
@@ -98,6 +100,7 @@ func TestInjectInGraph(t *testing.T) {
 
 // Arguments and conditions of calls that are recorded beside: what a rule has changed is seen, what it has returned is not.
 func TestInjectWithArguments(t *testing.T) {
+	notYet(t, "faults")
 	file := filepath.Join(t.TempDir(), "data")
 	for _, mode := range [][]string{nil, {"--graph"}} {
 		argv := append([]string{"inject", "-o", file, "-a", "-F", "put@size==7 && arg1==1", "-F", "direct", "-r", "put: set size=7 every 2", "-r", "direct: return 3 every 2"}, mode...)
@@ -134,6 +137,7 @@ func TestInjectWithArguments(t *testing.T) {
 
 // The choice by chance is the same with the same seed, whichever threads call.
 func TestInjectSeed(t *testing.T) {
+	notYet(t, "faults")
 	program := fixture(t, "faults")
 	said := map[string]bool{}
 	for _, seed := range []string{"5", "5", "6"} {
@@ -161,6 +165,7 @@ func grouped(n int) string {
 
 // Delays with signal handlers that run meanwhile, and where a system call would kill.
 func TestInjectDelay(t *testing.T) {
+	notYet(t, "faults")
 	for _, name := range []string{"faults", "faults-musl-static"} {
 		o := nopalOK(t, "inject", "-o", "none", "-r", "put: delay 50ms", fixture(t, name), "4", "signals")
 		if !strings.Contains(o.stdout, "put 0 of 4, waited long, alarms many") {
@@ -179,6 +184,7 @@ func TestInjectDelay(t *testing.T) {
 
 // A child that is followed counts on; one that is not is left alone.
 func TestInjectFork(t *testing.T) {
+	notYet(t, "faults")
 	program := fixture(t, "faults")
 	o := nopalOK(t, "inject", "-o", "none", "-r", "direct: return 7 count 15", program, "10", "fork")
 	var parent, child int
@@ -193,6 +199,7 @@ func TestInjectFork(t *testing.T) {
 
 // Programs that are executed later, and libraries that are loaded later, have their rules as well.
 func TestInjectLater(t *testing.T) {
+	notYet(t, "faults")
 	program := fixture(t, "faults")
 	o := nopalOK(t, "inject", "-o", "none", "-r", "allocate: return NULL errno 12 every 5", "/bin/sh", "-c", program+" 10; exec "+program+" 10")
 	if n := strings.Count(o.stdout, "allocate 2 errno 24\n"); n != 2 || !strings.Contains(o.stderr, "20 calls, fired 4 times") {
@@ -206,6 +213,7 @@ func TestInjectLater(t *testing.T) {
 
 // A running process: rules come, and go again with every byte put back.
 func TestInjectRunning(t *testing.T) {
+	notYet(t, "faults")
 	for _, name := range []string{"faults", "faults-static"} {
 		p := startReady(t, fixture(t, name), "100", "wait")
 		text := textOf(t, p)
@@ -280,6 +288,7 @@ func textOf(t *testing.T, p *process) string {
 
 // What makes no sense is refused before anything runs.
 func TestInjectRefused(t *testing.T) {
+	notYet(t, "faults")
 	program := fixture(t, "faults")
 	for rule, says := range map[string]string{
 		"large: return 1":                  "only `return zero` can be done",
@@ -322,6 +331,7 @@ PRAGMA integrity_check;
 // SQLite's shell with memory and writes that fail at every N-th call: its own handling of errors runs. It ends, with an error or
 // without, and the file is a good database or none.
 func TestInjectSQLite(t *testing.T) {
+	notYet(t, "faults")
 	shell := fixture(t, "demo/sqlite3")
 	dir := t.TempDir()
 	errors := 0

@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -107,6 +107,7 @@ func compare(t *testing.T, got, want []string) {
 // Arguments and results by hand are what the program passed and returned: as events of their own kind, and beside
 // events of which filters decide.
 func TestProbesByHand(t *testing.T) {
+	notYet(t, "arguments")
 	names := []string{"ints", "twelve", "floats", "text"}
 	results := []string{"--graph", "-R", "ints@ret/i32;twelve@ret/i64;floats@fpret/f64;text@ret/s"}
 	for _, program := range probePrograms {
@@ -124,6 +125,7 @@ func TestProbesByHand(t *testing.T) {
 
 // What a pointer leads to is read if it is there, and is never what stops the program.
 func TestProbesFaults(t *testing.T) {
+	notYet(t, "arguments")
 	for _, program := range probePrograms {
 		got := valued(t, []string{"-A", "blind@arg1/s,arg2/i32"}, []string{"blind"}, fixture(t, program), "faults")
 		if len(got) != 10 {
@@ -143,6 +145,7 @@ func TestProbesFaults(t *testing.T) {
 // Memory that another thread unmaps and writes at the same time is read as far as it is written, or is not there: a
 // compiler writes a text of six bytes in two stores, so half a text is what the memory held.
 func TestProbesRace(t *testing.T) {
+	notYet(t, "arguments")
 	got := valued(t, []string{"-A", "blind@arg1/s"}, []string{"blind"}, fixture(t, "probes"), "race")
 	possible := []string{`blind(arg1:{"fault":"0x500000000000"})`}
 	for i := range len("there") + 1 {
@@ -162,6 +165,7 @@ func TestProbesRace(t *testing.T) {
 
 // A filter that kills for our system call does not get to see one.
 func TestProbesSandbox(t *testing.T) {
+	notYet(t, "arguments")
 	for _, program := range probePrograms {
 		untraced := run(t, "", fixture(t, program), "sandbox")
 		traced, file := record(t, "", append([]string{"-A", "blind@arg1/s"}, roomy...), fixture(t, program), "sandbox")
@@ -183,6 +187,7 @@ func TestProbesSandbox(t *testing.T) {
 
 // Conditions choose calls by what they are passed and, in a graph, by what they return.
 func TestProbesConditions(t *testing.T) {
+	notYet(t, "arguments")
 	for _, program := range probePrograms {
 		for _, c := range []struct {
 			options []string
@@ -233,6 +238,7 @@ func TestProbesConditions(t *testing.T) {
 
 // What cannot be is said before anything runs.
 func TestProbesRefused(t *testing.T) {
+	notYet(t, "arguments")
 	prog := fixture(t, "probes")
 	for _, c := range []struct{ option, value, want string }{
 		{"-A", "ints@arg0/i32", "numbered from 1"},
@@ -253,6 +259,7 @@ func TestProbesRefused(t *testing.T) {
 // A recording with arguments is steered like any other: its records are events by themselves while nothing else decides
 // about calls, and beside the events while something does.
 func TestProbesSteered(t *testing.T) {
+	notYet(t, "arguments")
 	prog := fixture(t, "busy")
 	p := startReady(t, prog, "4")
 	r := startRecorder(t, p.pid(), "--graph", "-a", "--overwrite", "--buffer", "1m")
@@ -280,6 +287,7 @@ func TestProbesSteered(t *testing.T) {
 
 // Killed at any moment, nopal leaves code in the target that goes on to work.
 func TestProbesKilled(t *testing.T) {
+	notYet(t, "arguments")
 	prog := fixture(t, "busy")
 	p := startReady(t, prog, "4")
 	for i := range 6 {

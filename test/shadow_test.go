@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -32,6 +32,7 @@ func TestShadowPrograms(t *testing.T) {
 		for _, line := range lines {
 			t.Run(line, func(t *testing.T) {
 				t.Parallel()
+				notYetOf(t, line, "unwind", "shapes", "rawclone", "storm")
 				argv := strings.Fields(line)
 				argv[0] = fixture(t, argv[0])
 				got, file := recordSame(t, "a line\nand another\n", unlimited, argv...)
@@ -69,6 +70,7 @@ func TestShadowFilteredPrograms(t *testing.T) {
 	for i, line := range slices.Concat(shadowNesting, switching) {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
+			notYetOf(t, line, "unwind", "shapes", "rawclone", "storm")
 			argv := strings.Fields(line)
 			argv[0] = fixture(t, argv[0])
 			_, file := recordSame(t, "a line\nand another\n", append(slices.Clone(roomyGraph), "-t", least.String()), argv...)

@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -48,7 +48,7 @@ func textIntact(t *testing.T, pid string) {
 	}
 	defer mem.Close()
 	for _, m := range mappings(t, pid) {
-		if !strings.Contains(m.perms, "x") || !strings.HasPrefix(m.path, "/") {
+		if !strings.Contains(m.perms, "x") || !strings.HasPrefix(m.path, "/") || strings.HasPrefix(m.path, "/memfd:") {
 			continue
 		}
 		file, err := os.ReadFile(m.path)

@@ -1,4 +1,4 @@
-//go:build linux && arm64
+//go:build linux && (arm64 || amd64)
 
 package test
 
@@ -103,6 +103,9 @@ func watchStops(t *testing.T, pid string) func() (looks int, seen []string) {
 	}
 }
 
+// mostOfMany of 10,000 functions are traced: a site of x86-64 that lies across the border of two pages is left alone.
+const mostOfMany = 9900
+
 // Sites are switched without stopping a thread, while all processors run them: all 10,000 sites of a
 // program, and a hundred of them, 1000 times each. Under emulation, where each change of code costs its
 // translation, they are switched for as long as toggleTime, unless -toggles says how often.
@@ -117,7 +120,7 @@ func TestToggleStopsNobody(t *testing.T) {
 		t.Run(fmt.Sprint(options), func(t *testing.T) {
 			m := &manyLoad{process: startReady(t, prog, "load", fmt.Sprint(runtime.NumCPU()))}
 			r := startRecorder(t, m.pid(), append(options, "--overwrite", "--buffer", "256k")...)
-			if s := r.status(t); s.Processes[0].Armed < 10000 {
+			if s := r.status(t); s.Processes[0].Armed < mostOfMany {
 				t.Fatalf("not armed: %+v", s)
 			}
 			before, rounds := m.stops(t)
@@ -140,7 +143,7 @@ func TestToggleStopsNobody(t *testing.T) {
 			if looks < 20 || more <= rounds {
 				t.Errorf("looked %d times at threads, which made %d rounds", looks, more-rounds)
 			}
-			if s := r.status(t); s.Processes[0].Armed < 10000 {
+			if s := r.status(t); s.Processes[0].Armed < mostOfMany {
 				t.Errorf("not all armed at last: %+v", s)
 			}
 			r.stop(t)

@@ -28,19 +28,19 @@ TRACED void on_timer(int sig) { touch(sig); handled++; KEEP_FRAME(); }
 
 int main(int argc, char **argv)
 {
-	unsigned long wanted = argc > 1 ? strtoul(argv[1], NULL, 0) : 200, want = red(7), bad = 0;
+	unsigned long wanted = argc > 1 ? strtoul(argv[1], NULL, 0) : 50, want = red(7), bad = 0;
 	struct sigaction sa = { .sa_handler = on_timer, .sa_flags = SA_RESTART };
-	struct itimerval it = { { 0, 200 }, { 0, 200 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct itimerval it = { { 0, 400 }, { 0, 400 } }, off = { { 0, 0 }, { 0, 0 } };
 	sigset_t s;
-	sigaction(SIGPROF, &sa, NULL);
-	setitimer(ITIMER_PROF, &it, NULL);
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &it, NULL);
 	while (handled < wanted) {
 		bad += red_tail(6) != want;
 		calls++;
 	}
-	setitimer(ITIMER_PROF, &off, NULL);
+	setitimer(ITIMER_REAL, &off, NULL);
 	sigemptyset(&s);
-	sigaddset(&s, SIGPROF);
+	sigaddset(&s, SIGALRM);
 	sigprocmask(SIG_BLOCK, &s, NULL);
 	printf("redzone wrong %lu\n", bad);
 	CALLS_VARY("red", calls + 1);

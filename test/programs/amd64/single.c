@@ -3,7 +3,7 @@
  * that a SIGTRAP comes after every instruction of them, those of others included. What the handler does:
  *
  *   single count [ROUNDS]     counts
- *   single nested [ROUNDS]    calls traced functions, after each instruction
+ *   single nested [ROUNDS]    calls traced functions, in each round one instruction later
  *   single unwind [ROUNDS]    walks the stack with the unwinder, which has to come to main
  *   single escape [ROUNDS]    leaves by siglongjmp, in each round one instruction later
  *   single park [FIRST LAST]  waits for a line, in each round one instruction later: "parked N" is said
@@ -89,6 +89,8 @@ UNTRACED static void on_step(int sig, siginfo_t *info, void *context)
 	steps++;
 	switch (mode) {
 	case 'n':
+		if (steps != target)
+			break;
 		if (u_work(steps) != ((long)steps ^ 0x55) + ((long)(steps + 1) ^ 0x55))
 			lost++;
 		nested++;
@@ -142,6 +144,12 @@ UNTRACED static int run(long rounds, long first)
 			break;
 	}
 	puts("done");
+	if (mode == 'p') {
+		char c;
+		fflush(stdout);
+		while (read(0, &c, 1) == 1)
+			;
+	}
 	printf("single wrong %lu lost %lu\n", wrong, lost);
 	return wrong || lost;
 }
@@ -153,7 +161,7 @@ int main(int argc, char **argv)
 	struct sigaction sa = { .sa_sigaction = on_step, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 	void *warm[4];
 	mode = argc > 1 ? argv[1][0] : 'n';
-	long rounds = argc > 2 ? atol(argv[2]) : 20, first = 1;
+	long rounds = argc > 2 ? atol(argv[2]) : mode == 'n' ? 250 : 20, first = 1;
 	if (mode == 'p' && argc > 3) {
 		first = rounds;
 		rounds = atol(argv[3]) - first + 1;

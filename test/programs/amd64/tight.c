@@ -13,7 +13,7 @@
 
 #define EIGHT(M, p) M(p##0) M(p##1) M(p##2) M(p##3) M(p##4) M(p##5) M(p##6) M(p##7)
 #define ALL(M) EIGHT(M, 0) EIGHT(M, 1) EIGHT(M, 2) EIGHT(M, 3)
-#define DEFINE(n) TRACED void tight##n(void) {}
+#define DEFINE(n) TRACED void tight##n(void) { KEEP_FRAME(); }
 ALL(DEFINE)
 
 #define ADDRESS(n) tight##n,

@@ -1,5 +1,5 @@
 // Testall runs the tests of all packages: on this machine, and, compiled for
-// arm64, inside the VM, where there is something to trace.
+// arm64, inside the VM.
 //
 // A test that lacks something where it runs (an arm64 kernel on the host, a C
 // compiler in the VM) skips with a reason. It is this program that sees to it
@@ -30,10 +30,12 @@ import (
 // vmDir is the tree of this repository in the VM's working directory.
 const vmDir = vmtest.WorkDir + "/src"
 
-// What the Makefile has built for arm64 before.
+// What the Makefile has built for arm64 before, and what for this machine if it is x86-64.
 const (
-	nopal    = "build/arm64/nopal"
-	fixtures = "build/fixtures"
+	nopal          = "build/arm64/nopal"
+	fixtures       = "build/fixtures"
+	nativeNopal    = "build/nopal"
+	nativeFixtures = "build/amd64/fixtures"
 )
 
 // boot is one start of the VM and what is run in it.
@@ -133,13 +135,17 @@ func runHost(ctx context.Context, o options, rep *report) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = withoutCI(os.Environ())
+	bin, programs := nativeNopal, nativeFixtures
 	if runtime.GOARCH == "arm64" {
 		// This machine is what the VM is on others.
+		bin, programs = nopal, fixtures
+	}
+	if exists(bin) && exists(programs) {
 		root, err := os.Getwd()
 		if err != nil {
 			return err
 		}
-		cmd.Env = append(cmd.Env, "NOPAL_BIN="+filepath.Join(root, nopal), "NOPAL_FIXTURES="+filepath.Join(root, fixtures))
+		cmd.Env = append(cmd.Env, "NOPAL_BIN="+filepath.Join(root, bin), "NOPAL_FIXTURES="+filepath.Join(root, programs))
 	}
 	cmd.Stderr = os.Stderr
 	out := rep.writer(runtime.GOARCH)
