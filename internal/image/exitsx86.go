@@ -54,5 +54,6 @@ func (im *Image) particular() map[uint64]string {
 			}
 		}
 	}
+	im.jumpersToLookers(found)
 	return found
 }

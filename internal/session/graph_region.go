@@ -24,7 +24,7 @@ const (
 	thunksPrefix = "/memfd:" + thunksName
 	// thunksFile is its size. A process may have 65,530 mappings (vm.max_map_count), and
 	// each takes a system call of the stopped target; the file is memory.
-	thunksFile = 4 << 20
+	thunksFile = 8 << 20
 )
 
 // graphRegion is what a target has of that.
@@ -183,6 +183,17 @@ func notCalled(pid int) (why string, err error) {
 			return "it has a shadow stack, which holds return addresses to what they are", nil
 		case name == "VmLck" && value != "0 kB":
 			return fmt.Sprintf("it locks its memory, and %d MiB more would be locked", 2*entry.GraphRegion>>20), nil
+		}
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		return "", fmt.Errorf("read limits of process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(limits)) {
+		for _, what := range []string{"Max address space", "Max data size"} {
+			if rest, ok := strings.CutPrefix(line, what); ok && !strings.HasPrefix(strings.TrimSpace(rest), "unlimited") {
+				return fmt.Sprintf("its memory is limited (%s), and %d MiB of address space would count", what, 2*entry.GraphRegion>>20), nil
+			}
 		}
 	}
 	return "", nil

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"nopal/internal/arch/amd64"
 	"nopal/internal/entry"
 	"nopal/internal/ftrace"
 	"nopal/internal/ring"
@@ -79,8 +80,37 @@ func (t *target) readyGraph(ctx context.Context, objects []*object) error {
 	if err := t.hookUnwinders(t.mmapStopped(ctx), true); err != nil {
 		return err
 	}
+	if err := t.refuseProbed(objects); err != nil {
+		return err
+	}
 	for _, o := range objects {
 		t.setTrampolines(o) // it may have been refused
+	}
+	return nil
+}
+
+// refuseProbed has entries recorded only where somebody else has breakpoints in functions:
+// the kernel's probes of returns change return addresses, too.
+func (t *target) refuseProbed(objects []*object) error {
+	if !t.callsBodies() {
+		return nil
+	}
+	text := ftrace.BatchText{Memory: t.mem}
+	for _, o := range objects {
+		for i := range o.traced.Records {
+			r := &o.traced.Records[i]
+			if r.Prepared() {
+				continue
+			}
+			b, err := text.LoadBytes(r.Addr, 1)
+			if err != nil {
+				return err
+			}
+			if byte(b) == amd64.Breakpoint {
+				t.refuseGraph(fmt.Sprintf("there is a breakpoint in %s, of a debugger or an uprobe", o.traced.Name(r)))
+				return nil
+			}
+		}
 	}
 	return nil
 }
