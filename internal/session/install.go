@@ -117,6 +117,9 @@ func (t *target) mmapStopped(ctx context.Context) remoteMap {
 
 // makeRing maps the shared memory and the control block.
 func (t *target) makeRing(ctx context.Context) error {
+	if err := native().counterRuns(t.pid); err != nil {
+		return err
+	}
 	size, err := ring.Size(t.rec.buffer())
 	if err != nil {
 		return err

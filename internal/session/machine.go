@@ -17,6 +17,8 @@ type machine struct {
 	blockBelow, blockAbove uint64
 	// counter names what events are stamped with.
 	counter string
+	// strictStopsCounter: nobody can read that in seccomp's strict mode.
+	strictStopsCounter bool
 	// earlyCalls are system calls that a C library makes here before set_tid_address.
 	earlyCalls []uint64
 }
@@ -28,6 +30,7 @@ func machineOf(goarch string) machine {
 		// TLS variant 2: the thread pointer points at the block (System V ABI, AMD64
 		// supplement; Drepper, ELF Handling For Thread-Local Storage, 3.4.6).
 		m.frames, m.blockBelow, m.blockAbove, m.counter = framesOnX86, 0, 2048, "tsc"
+		m.strictStopsCounter = true
 		const readlink, archPrctl = 89, 158 // the latter sets the thread pointer
 		m.earlyCalls = []uint64{readlink, archPrctl}
 	default:
