@@ -12,8 +12,8 @@ var errNoCounter = errors.New("it runs in seccomp's strict mode, in which the ti
 // counterRuns makes sure that the threads of a process may read what events are stamped
 // with. On x86-64 strict mode takes that from them: RDTSC is a fault then
 // (disable_TSC in kernel/seccomp.c; prctl(2), PR_SET_TSC).
-func (m machine) counterRuns(pid int) error {
-	if !m.strictStopsCounter {
+func (mc machine) counterRuns(pid int) error {
+	if !mc.strictStopsCounter {
 		return nil
 	}
 	tids, err := tracee.Tasks(pid)
