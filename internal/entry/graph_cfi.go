@@ -16,7 +16,6 @@ import (
 // DWARF's numbers for registers (System V ABI, AMD64 supplement, table 3.36).
 const (
 	dwarfRCX = 2
-	dwarfRBX = 3
 	dwarfRSP = 7
 	dwarfR11 = 11
 	dwarfRA  = 16
@@ -116,11 +115,18 @@ const (
 	raLost
 )
 
+// keptRegs are the registers that a function keeps for its caller, besides rsp.
+var keptRegs = [6]struct {
+	reg   x86asm.Reg
+	dwarf byte
+}{{x86asm.RBX, 3}, {x86asm.RBP, 6}, {x86asm.R12, 12}, {x86asm.R13, 13}, {x86asm.R14, 14}, {x86asm.R15, 15}}
+
 // cfiState is what holds before an instruction.
 type cfiState struct {
 	off int // CFA - rsp
 	ra  raRule
-	bx  int // rbx is at CFA - bx; 0: in itself
+	// Where the registers are that a function keeps: kept[i] below the CFA; 0: in itself.
+	kept [6]int
 }
 
 // AddCode describes the entry code at an address: each instruction is followed from the
@@ -134,7 +140,9 @@ func (c *CFI) AddCode(b Blob, addr uint64) (fde int) {
 	}{
 		{b.Caller, called}, {b.CallerUnknown, called}, {b.Reserve, cfiState{off: 8}}, {b.DLHook, cfiState{off: 8}},
 		{b.RegsCaller, jumped}, {b.StackCaller, jumped}, {b.Trigger, jumped}, {b.Graph.Caller, jumped}, {b.Graph.Unknown, jumped},
-		{b.Graph.Exit, cfiState{ra: raFrame}},
+		{b.Profile.Caller, jumped}, {b.Profile.Count, jumped}, {b.Nothing, jumped},
+		{b.Shadow.Caller, jumped}, {b.Shadow.Root, jumped}, {b.Shadow.Not, jumped}, {b.Shadow.Count, jumped},
+		{b.Graph.Exit, cfiState{ra: raFrame}}, {b.Profile.Thunk, cfiState{ra: raFrame}}, {b.Shadow.Thunk, cfiState{ra: raFrame}},
 	} {
 		if e.at == 0 {
 			continue
@@ -148,7 +156,7 @@ func (c *CFI) AddCode(b Blob, addr uint64) (fde int) {
 	for _, off := range offsets {
 		s := states[off]
 		if s.ra == raLost {
-			s = cfiState{off: last.off, ra: raLost, bx: last.bx}
+			s = cfiState{off: last.off, ra: raLost, kept: last.kept}
 		}
 		if s == last {
 			continue
@@ -166,12 +174,14 @@ func (s cfiState) append(rows []byte, last cfiState) []byte {
 		rows = append(rows, cfaDefCFAOffset)
 		rows = binary.AppendUvarint(rows, uint64(s.off))
 	}
-	if s.bx != last.bx {
-		if s.bx == 0 {
-			rows = append(rows, cfaSameValue, dwarfRBX)
-		} else {
-			rows = append(rows, cfaOffset|dwarfRBX)
-			rows = binary.AppendUvarint(rows, uint64(s.bx/8))
+	for i, at := range s.kept {
+		switch {
+		case at == last.kept[i]:
+		case at == 0:
+			rows = append(rows, cfaSameValue, keptRegs[i].dwarf)
+		default:
+			rows = append(rows, cfaOffset|keptRegs[i].dwarf)
+			rows = binary.AppendUvarint(rows, uint64(at/8))
 		}
 	}
 	if s.ra == last.ra {
@@ -230,16 +240,20 @@ func (s cfiState) after(insn x86asm.Inst) cfiState {
 	switch insn.Op {
 	case x86asm.PUSH:
 		s.off += 8
-		if first == x86asm.RBX && s.bx == 0 {
-			s.bx = s.off
+		for i, r := range keptRegs {
+			if first == r.reg && s.kept[i] == 0 {
+				s.kept[i] = s.off
+			}
 		}
 		return s
 	case x86asm.PUSHF, x86asm.PUSHFQ:
 		s.off += 8
 		return s
 	case x86asm.POP, x86asm.POPF, x86asm.POPFQ:
-		if first == x86asm.RBX && s.bx == s.off {
-			s.bx = 0
+		for i, r := range keptRegs {
+			if first == r.reg && s.kept[i] == s.off {
+				s.kept[i] = 0
+			}
 		}
 		s.off -= 8
 		return s

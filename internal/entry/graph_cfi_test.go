@@ -44,7 +44,7 @@ func TestCFI(t *testing.T) {
 			}
 			if _, relative := insn.Args[0].(x86asm.Rel); insn.Op == x86asm.RET || insn.Op == x86asm.JMP && !relative {
 				left[s.off] = true
-				if s.ra != raStack || s.bx != 0 {
+				if s.ra != raStack || s.kept != [6]int{} {
 					t.Errorf("%s: left at %#x with %+v", c.name, at, s)
 				}
 			}

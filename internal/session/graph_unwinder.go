@@ -31,7 +31,7 @@ type finder struct {
 const (
 	findEntrySize = 24
 	finderTable   = 12 << 10 // bytes
-	finderCFI     = 4 << 10
+	finderCFI     = 8 << 10
 )
 
 // hookUnwinders gives every unwinder that the target has mapped, and has not been seen, a
