@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -95,7 +96,7 @@ func (e *ExecError) Unwrap() error { return e.Err }
 type NoSitesError struct{ Program string }
 
 func (e *NoSitesError) Error() string {
-	return fmt.Sprintf("%s: no function can be traced: compile it, or the libraries of interest, with -fpatchable-function-entry=2", e.Program)
+	return fmt.Sprintf("%s: no function can be traced: compile it, or the libraries of interest, with %s", e.Program, machineOf(runtime.GOARCH).option)
 }
 
 // BusyError says that another nopal records the process.

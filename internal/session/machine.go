@@ -15,6 +15,8 @@ type machine struct {
 	frames func(mem *tracee.Memory, from, to uint64) []sigframe
 	// How far the thread block reaches below and above the thread pointer.
 	blockBelow, blockAbove uint64
+	// option is what programs have to be compiled with.
+	option string
 	// counter names what events are stamped with.
 	counter string
 	// strictStopsCounter: nobody can read that in seccomp's strict mode.
@@ -31,11 +33,13 @@ func machineOf(goarch string) machine {
 		// supplement; Drepper, ELF Handling For Thread-Local Storage, 3.4.6).
 		m.frames, m.blockBelow, m.blockAbove, m.counter = framesOnX86, 0, 2048, "tsc"
 		m.strictStopsCounter = true
+		m.option = "-fpatchable-function-entry=5"
 		const readlink, archPrctl = 89, 158 // the latter sets the thread pointer
 		m.earlyCalls = []uint64{readlink, archPrctl}
 	default:
 		// TLS variant 1: the block is in front of the thread pointer.
 		m.frames, m.blockBelow, m.blockAbove, m.counter = framesOnArm, 4096, 512, "cntvct"
+		m.option = "-fpatchable-function-entry=2"
 	}
 	return m
 }
