@@ -140,9 +140,7 @@ func (c *CFI) AddCode(b Blob, addr uint64) (fde int) {
 	}{
 		{b.Caller, called}, {b.CallerUnknown, called}, {b.Reserve, cfiState{off: 8}}, {b.DLHook, cfiState{off: 8}},
 		{b.RegsCaller, jumped}, {b.StackCaller, jumped}, {b.Trigger, jumped}, {b.Graph.Caller, jumped}, {b.Graph.Unknown, jumped},
-		{b.Profile.Caller, jumped}, {b.Profile.Count, jumped}, {b.Nothing, jumped},
-		{b.Shadow.Caller, jumped}, {b.Shadow.Root, jumped}, {b.Shadow.Not, jumped}, {b.Shadow.Count, jumped},
-		{b.Graph.Exit, cfiState{ra: raFrame}}, {b.Profile.Thunk, cfiState{ra: raFrame}}, {b.Shadow.Thunk, cfiState{ra: raFrame}},
+		{b.Graph.Exit, cfiState{ra: raFrame}},
 	} {
 		if e.at == 0 {
 			continue
