@@ -98,7 +98,7 @@ func (b *bench) measureAll(ctx context.Context) {
 					continue
 				}
 				fmt.Fprintf(os.Stderr, "peers: %s, run %d: %s\n", w.name, run+1, p.name)
-				if err := b.once(ctx, w.less(p.slow), p, m); err != nil {
+				if err := b.once(ctx, w.less(p.slow), p, m); err != nil && ctx.Err() == nil {
 					m.Error = err.Error()
 					fmt.Fprintf(os.Stderr, "peers: %s: %s: %v\n", w.name, p.name, err)
 				}
