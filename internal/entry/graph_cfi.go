@@ -147,6 +147,14 @@ func (c *CFI) AddCode(b Blob, addr uint64) (fde int) {
 		}
 		follow(b.Code, e.at, e.s, states)
 	}
+	// What was not reached is not known.
+	states[0] = cfiState{ra: raLost}
+	for _, off := range slices.Collect(maps.Keys(states)) {
+		insn, err := x86asm.Decode(b.Code[off:], 64)
+		if _, known := states[off+uint64(insn.Len)]; err != nil || !known {
+			states[off+uint64(max(insn.Len, 1))] = cfiState{ra: raLost}
+		}
+	}
 	cie := c.cie(-8, cfaDefCFA, dwarfRSP, 8, cfaOffset|dwarfRA, 1)
 	offsets := slices.Sorted(maps.Keys(states))
 	var rows []byte
