@@ -1,20 +1,27 @@
 #!/bin/bash
 # Builds the programs of the demonstration, Lua 5.4 and the SQLite shell, from
-# Debian's source packages, for arm64, into build/demo. Nothing in them is
-# changed; the one thing that makes them traceable is the compiler's option
-# -fpatchable-function-entry=2.
+# Debian's source packages. Nothing in them is changed; the one thing that makes
+# them traceable is the compiler's option -fpatchable-function-entry.
+#
+#   demo/build.sh [arm64]   into build/demo
+#   demo/build.sh amd64     into build/demo/amd64
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/apt-private.sh
 
-if [ "$(uname -m)" = aarch64 ]; then
-	cc=gcc
-else
-	cc=aarch64-linux-gnu-gcc
-fi
-flags="-O2 -g -fpatchable-function-entry=2"
-out=$PWD/build/demo
-sources=$out/src
+sources=$PWD/build/demo/src
+case ${1:-arm64} in
+arm64)
+	out=$PWD/build/demo triple=aarch64-linux-gnu cc=aarch64-linux-gnu-gcc nops=2
+	[ "$(uname -m)" != aarch64 ] || cc=gcc
+	;;
+amd64) out=$PWD/build/demo/amd64 triple=x86_64-linux-gnu cc=gcc nops=5 ;;
+*)
+	echo "demo: no such machine: $1 (arm64 or amd64)" >&2
+	exit 2
+	;;
+esac
+flags="-O2 -g -fpatchable-function-entry=$nops"
 
 say() { echo "demo: $*" >&2; }
 
@@ -41,17 +48,17 @@ unpack() {
 	echo "$dir"
 }
 
-mkdir -p "$sources"
+mkdir -p "$sources" "$out"
 
 if [ ! -x "$out/lua" ]; then
 	dir=$(unpack lua5.4)/src
-	say "compiling Lua"
+	say "compiling Lua for $triple"
 	files=()
 	for file in "$dir"/*.c; do
 		[ "${file##*/}" = luac.c ] || files+=("$file")
 	done
 	# Debian's rules write this header before they compile.
-	echo '#define DEB_HOST_MULTIARCH "aarch64-linux-gnu"' >"$dir/lua5.4-deb-multiarch.h"
+	echo '#define DEB_HOST_MULTIARCH "'$triple'"' >"$dir/lua5.4-deb-multiarch.h"
 	$cc $flags -std=gnu99 -DLUA_COMPAT_5_3 -DLUA_USE_POSIX -DLUA_USE_DLOPEN -Wl,-E \
 		-o "$out/lua.tmp" "${files[@]}" -lm -ldl
 	mv "$out/lua.tmp" "$out/lua"
@@ -59,8 +66,8 @@ fi
 
 if [ ! -x "$out/sqlite3" ]; then
 	dir=$(unpack sqlite3)
-	say "generating SQLite's single source file"
-	(
+	[ -f "$dir/shell.c" ] || (
+		say "generating SQLite's single source file"
 		cd "$dir"
 		# The programs that write the source run here, so it is configured for
 		# this machine; what they write is the same for all.
@@ -72,7 +79,7 @@ if [ ! -x "$out/sqlite3" ]; then
 			exit 1
 		}
 	)
-	say "compiling SQLite (about a minute)"
+	say "compiling SQLite for $triple (about a minute)"
 	$cc $flags -DSQLITE_THREADSAFE=1 -DSQLITE_ENABLE_FTS5 -I"$dir" \
 		-o "$out/sqlite3.tmp" "$dir/shell.c" "$dir/sqlite3.c" -lpthread -ldl -lm
 	mv "$out/sqlite3.tmp" "$out/sqlite3"
