@@ -223,6 +223,8 @@ variants_amd64() {
 		make test/$name-os $src/$name.c $cc $traced -Os -fno-align-functions $src/$name.c
 	done
 	make test/tight-os $src/amd64/tight.c $cc $traced -Os -fno-align-functions $src/amd64/tight.c
+	make test/throwing $src/amd64/throwing.cc $cxx $traced $src/amd64/throwing.cc
+	make test/throwing-static $src/amd64/throwing.cc $cxx $traced -static $src/amd64/throwing.cc
 	for file in $src/amd64/*.c; do
 		name=$(basename "$file" .c)
 		make test/$name "$file" $cc $traced "$file" -lm

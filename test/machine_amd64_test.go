@@ -137,6 +137,20 @@ func TestParkedInSite(t *testing.T) {
 	}
 }
 
+// A thread that is in the unwinder, which has been told of calls that return to us, while nopal leaves: what
+// it holds stays until it is out of it.
+func TestDetachWhileThrowing(t *testing.T) {
+	for prog, times := range map[string]int{"throwing": 4, "throwing-static": 1} {
+		p := startReady(t, fixture(t, prog))
+		for range times {
+			attachFor(t, p.pid(), 20*time.Millisecond, "--graph")
+		}
+		if o := p.finish(t); !o.ok() || !strings.Contains(o.stdout, "throwing wrong 0, some caught: yes") {
+			t.Errorf("%s: the program was harmed: status %#x\n%s%s", prog, o.status, o.stdout, o.stderr)
+		}
+	}
+}
+
 // Threads that are in sites most of the time, while nopal comes and goes and switches functions on and off.
 func TestTight(t *testing.T) {
 	for _, prog := range []string{"tight-os", "tight-clang", "tight"} {

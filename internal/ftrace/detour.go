@@ -112,6 +112,12 @@ func (d *Detour) Put(text Text, to uint64) error {
 	return replace(text, "change function", d.At, jumpSize, d.old, jmp)
 }
 
+// IsDetour reports whether a journal entry notes a detour.
+func IsDetour(e ring.JournalEntry) bool {
+	_, _, kind := journalled(e)
+	return e.Addr != 0 && kind == kindDetour
+}
+
 // RestoreDetour puts back what a detour that the journal notes has replaced. All threads
 // are stopped, and none is in an island.
 func RestoreDetour(text Text, islands Islands, e ring.JournalEntry) error {

@@ -74,7 +74,7 @@ func (r *remover) report(ctx context.Context, p *tracee.Process) (DetachReport, 
 		report.Message = fmt.Sprintf("process %d: %d instructions put back; left alone, since something else has changed them: %s",
 			p.Pid(), r.restored, strings.Join(r.changed, ", "))
 	case !report.Unmapped:
-		report.Message = fmt.Sprintf("process %d: %d instructions put back; a thread is still in a signal handler on top of nopal's code, which stays mapped (harmless): run nopal detach -p %d again later",
+		report.Message = fmt.Sprintf("process %d: %d instructions put back; a thread is still in a signal handler on top of nopal's code, or in an exception that passes through it; the code stays mapped (harmless): run nopal detach -p %d again later",
 			p.Pid(), r.restored, p.Pid())
 	default:
 		report.Message = fmt.Sprintf("process %d: %d instructions put back, nothing of nopal is left in it", p.Pid(), r.restored)

@@ -125,13 +125,14 @@ func (r *remover) restore() error {
 	return err
 }
 
-// quiet reports whether no thread is in our code or will return to it. All threads
-// are stopped.
+// quiet reports whether no thread is in our code or will return to it, or is in an
+// unwinder that knows of it. All threads are stopped.
 func (r *remover) quiet(threads []*tracee.Thread) (bool, error) {
 	maps, err := tracee.Maps(r.pid)
 	if err != nil {
 		return false, err
 	}
+	unwinders := r.unwinders(maps)
 	for _, th := range threads {
 		regs, err := th.Regs()
 		if err != nil {
@@ -143,10 +144,14 @@ func (r *remover) quiet(threads []*tracee.Thread) (bool, error) {
 		if isOurs(r.state.Islands, regs.PC()) {
 			return false, nil
 		}
-		for _, f := range r.machine.stackFrames(r.mem, maps, regs.SP()) {
+		frames := r.machine.stackFrames(r.mem, maps, regs.SP())
+		for _, f := range frames {
 			if isOurs(r.state.Islands, f.pc) {
 				return false, nil
 			}
+		}
+		if r.unwinds(unwinders, maps, regs, frames) {
+			return false, nil
 		}
 	}
 	return true, nil
