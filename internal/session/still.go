@@ -17,9 +17,10 @@ func (s *stillness) begin() { s.since = time.Now() }
 // mapped ends the first time.
 func (s *stillness) mapped() { s.mapping = time.Since(s.since) }
 
-// stoodStill tells of it, when the second time has ended.
+// stoodStill tells of it, when the second time has ended. Under a table that is drawn on
+// the terminal a line would be in the way.
 func (r *recorder) stoodStill(t *target) {
-	if r.o.Log == nil || t.still.since.IsZero() {
+	if r.o.Log == nil || r.o.ProfileEvery > 0 || t.still.since.IsZero() {
 		return
 	}
 	writing := time.Since(t.still.since)
