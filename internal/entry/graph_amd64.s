@@ -21,31 +21,7 @@
 #include "go_asm.h"
 #include "record_amd64.h"
 
-// The rest of PLACE (record_amd64.h), with the thread's slot in CX and its id in BX.
-#define PLACE_IN_SLOT(slow) \
-	MOVQ Slot_Cur(CX), SI                    \
-	RDTSC                                    \
-	SHLQ $32, DX                             \
-	ORQ  AX, DX                              \
-	SHLQ $const_TidShift, BX                 \
-	MOVQ DX, AX                              \
-	SHRQ $const_TimeBits, AX                 \
-	ORQ  BX, AX                              \
-	CMPQ AX, Slot_TidTime(CX)                \
-	JNE  slow                                \
-	TESTL $(1<<const_PageBit), SI            \
-	JEQ  slow                                \
-	LOAD_LITERAL(Literals_Table, rBX)        \
-	MOVQ -8(BX), BX                          \
-	MOVQ SI, AX                              \
-	INCQ SI                                  \
-	CMPXCHGQ SI, Slot_Cur(CX)                \
-	JNE  slow                                \
-	MOVL AX, AX
-
-// sub reg, [the word with the address of the thunks]. For SI and DI.
-#define SUB_THUNKS_DI BYTE $0x48; BYTE $0x2b; BYTE $0x3d; REL32(const_partGraphThunks)
-// add reg, the same.
+// add rdx, [the word with the address of the thunks].
 #define ADD_THUNKS_DX BYTE $0x48; BYTE $0x03; BYTE $0x15; REL32(const_partGraphThunks)
 
 // What reserve needs besides what SAVE has pushed, and AX, BX, CX, DX, SI.
@@ -98,13 +74,7 @@ TEXT ·graphBlock(SB), NOSPLIT|NOFRAME, $0-8
 // the return address.
 // Stack: 64 bytes (104 in the slow path). Out: at the thunk, with nothing on the stack and
 // all registers as before but r11, which the thunk loads; or at the stub's tail.
-	PUSHQ 8(R11)                                      // the body, for the thunk
-	SAVE_FLAGS
-	PUSHQ CX
-	PUSHQ DX
-	PUSHQ BX
-	PUSHQ SI
-	PUSHQ DI
+	PUSH_ENTRY
 	MOVQ RETURN_ADDRESS(SP), DI
 	SUB_THUNKS_DI
 	SHRQ $const_graphRegionShift, DI
@@ -183,13 +153,7 @@ graphFirst:
 // The entry as long as it is not known where the C library keeps the thread id. There may
 // be no thread block at all.
 	PART(const_partGraphUnknown)
-	PUSHQ 8(R11)
-	SAVE_FLAGS
-	PUSHQ CX
-	PUSHQ DX
-	PUSHQ BX
-	PUSHQ SI
-	PUSHQ DI
+	PUSH_ENTRY
 	MOVQ RETURN_ADDRESS(SP), DI
 	SUB_THUNKS_DI
 	SHRQ $const_graphRegionShift, DI

@@ -16,18 +16,6 @@
 #include "go_asm.h"
 #include "record_amd64.h"
 
-#define PUSH_REST PUSHQ R8; PUSHQ R9; PUSHQ R10; PUSHQ R11; PUSHQ R12; PUSHQ R13; PUSHQ R14; PUSHQ R15
-#define POP_REST POPQ R15; POPQ R14; POPQ R13; POPQ R12; POPQ R11; POPQ R10; POPQ R9; POPQ R8
-// PUSH_ENTRY is what stands on the stack where a GraphFrame is taken: the body's address,
-// AX and flags, and these.
-#define PUSH_ENTRY \
-	PUSHQ 8(R11) \
-	SAVE_FLAGS   \
-	PUSHQ CX     \
-	PUSHQ DX     \
-	PUSHQ BX     \
-	PUSHQ SI     \
-	PUSHQ DI
 // Where the return address is, with it pushed: of an entry, with the rest, of an exit,
 // and with the rest of that.
 #define RETURN_ADDRESS 72
@@ -35,21 +23,9 @@
 #define EXIT_RETURN_ADDRESS 88
 #define EXIT_RETURN_ADDRESS_REST 128
 
-#define SUB_THUNKS_DI BYTE $0x48; BYTE $0x2b; BYTE $0x3d; REL32(const_partGraphThunks)
-// NOW is the time in DX. Clobbers AX.
-#define NOW \
-	RDTSC          \
-	SHLQ $32, DX   \
-	ORQ  AX, DX
-// HOME is the slot of the thread in CX and the complement of its id in BX. Clobbers AX.
-#define HOME \
-	LOAD_LITERAL(Literals_Table, rCX)        \
-	MOVQ -16(CX), BX                         \ // offset of the tid
-	LOAD_FS_BX                               \ // tid
-	MOVL BX, AX                              \
-	ANDL $(const_SlotCount-1), AX            \
-	SHLL $const_SlotShift, AX                \
-	ADDQ AX, CX                              \
+// HOME_NOT is HOME with the complement of the id.
+#define HOME_NOT \
+	HOME                                     \
 	NOTQ BX
 
 // func profileBlock() unsafe.Pointer
@@ -71,7 +47,7 @@ TEXT ·profileBlock(SB), NOSPLIT|NOFRAME, $0-8
 	JEQ  tail                                         // it returns to a thunk
 
 enter:
-	HOME
+	HOME_NOT
 	CMPQ BX, ProfileSlot_Owner(CX)
 	JNE  enterSlow
 	MOVQ ProfileSlot_Top(CX), SI
@@ -212,7 +188,7 @@ enterPass:
 	MOVQ CX, EXIT_RETURN_ADDRESS(SP)
 	MOVQ R11, Slot_Top(SI)
 	MOVQ DI, R11
-	HOME
+	HOME_NOT
 	CMPQ BX, ProfileSlot_Owner(CX)
 	JNE  exitSlow
 	MOVQ CX, R8                                       // R8 = slot

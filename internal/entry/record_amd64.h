@@ -55,20 +55,32 @@
 	SAHF           \
 	POPQ AX
 
-// PLACE takes the event's place and time, as entry_amd64.s describes.
-// Out: BX = ring, RAX = index of the word in it, DX = time. Clobbers CX, SI and flags.
-#define PLACE(slow) \
+// NOW is the time in DX. Clobbers AX.
+#define NOW \
+	RDTSC          \
+	SHLQ $32, DX   \
+	ORQ  AX, DX
+
+// HOME is the home slot of the thread in CX and its id in BX. Clobbers AX and flags.
+#define HOME \
 	LOAD_LITERAL(Literals_Table, rCX)        \
 	MOVQ -16(CX), BX                         \ // offset of the tid
 	LOAD_FS_BX                               \ // tid
 	MOVL BX, AX                              \
 	ANDL $(const_SlotCount-1), AX            \
 	SHLL $const_SlotShift, AX                \
-	ADDQ AX, CX                              \ // home slot
+	ADDQ AX, CX
+
+// PLACE takes the event's place and time, as entry_amd64.s describes.
+// Out: BX = ring, RAX = index of the word in it, DX = time. Clobbers CX, SI and flags.
+#define PLACE(slow) \
+	HOME                                     \
+	PLACE_IN_SLOT(slow)
+
+// PLACE_IN_SLOT is PLACE with the thread's slot in CX and its id in BX.
+#define PLACE_IN_SLOT(slow) \
 	MOVQ Slot_Cur(CX), SI                    \
-	RDTSC                                    \
-	SHLQ $32, DX                             \
-	ORQ  AX, DX                              \
+	NOW                                      \
 	SHLQ $const_TidShift, BX                 \
 	MOVQ DX, AX                              \
 	SHRQ $const_TimeBits, AX                 \
@@ -84,6 +96,24 @@
 	CMPXCHGQ SI, Slot_Cur(CX)                \
 	JNE  slow                                \
 	MOVL AX, AX
+
+// PUSH_ENTRY is what stands on the stack where a GraphFrame is taken: the body's address,
+// for the thunk, AX and flags, and these.
+#define PUSH_ENTRY \
+	PUSHQ 8(R11) \
+	SAVE_FLAGS   \
+	PUSHQ CX     \
+	PUSHQ DX     \
+	PUSHQ BX     \
+	PUSHQ SI     \
+	PUSHQ DI
+
+// What is saved besides where more registers are needed.
+#define PUSH_REST PUSHQ R8; PUSHQ R9; PUSHQ R10; PUSHQ R11; PUSHQ R12; PUSHQ R13; PUSHQ R14; PUSHQ R15
+#define POP_REST POPQ R15; POPQ R14; POPQ R13; POPQ R12; POPQ R11; POPQ R10; POPQ R9; POPQ R8
+
+// sub rdi, [the word with the address of the thunks].
+#define SUB_THUNKS_DI BYTE $0x48; BYTE $0x2b; BYTE $0x3d; REL32(const_partGraphThunks)
 
 // EVENT stores the event's word: its commit. word is the code position in its place, sp
 // how far the stack pointer of the caller is above this one.

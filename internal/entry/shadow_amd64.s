@@ -18,29 +18,12 @@
 #include "go_asm.h"
 #include "record_amd64.h"
 
-#define PUSH_REST PUSHQ R8; PUSHQ R9; PUSHQ R10; PUSHQ R11; PUSHQ R12; PUSHQ R13; PUSHQ R14; PUSHQ R15
-#define POP_REST POPQ R15; POPQ R14; POPQ R13; POPQ R12; POPQ R11; POPQ R10; POPQ R9; POPQ R8
-// PUSH_ENTRY is what stands on the stack where a GraphFrame is taken: the body's address,
-// AX and flags, and these.
-#define PUSH_ENTRY \
-	PUSHQ 8(R11) \
-	SAVE_FLAGS   \
-	PUSHQ CX     \
-	PUSHQ DX     \
-	PUSHQ BX     \
-	PUSHQ SI     \
-	PUSHQ DI
 // Where the return address is with all pushed, by an entry and by an exit, and the stub's
 // words.
 #define RETURN_ADDRESS 136
 #define EXIT_RETURN_ADDRESS 128
 #define STUB 32
 
-#define SUB_THUNKS_DI BYTE $0x48; BYTE $0x2b; BYTE $0x3d; REL32(const_partGraphThunks)
-#define NOW \
-	RDTSC          \
-	SHLQ $32, DX   \
-	ORQ  AX, DX
 // SET_TOP stores BX and CX as position and state. Clobbers AX, DX.
 #define SET_TOP \
 	MOVQ ShadowHeader_Top(R12), AX           \
