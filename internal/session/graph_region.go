@@ -210,6 +210,17 @@ func (r *remover) isFrames(m tracee.Mapping, i entry.IslandEntry) bool {
 	return err == nil && mark == entry.ControlMagic
 }
 
+// frameRegions are the addresses of the regions of frames.
+func (r *remover) frameRegions(maps []tracee.Mapping) []uint64 {
+	var regions []uint64
+	for _, i := range r.state.Islands {
+		if m, ok := mappingAt(maps, i.Addr); ok && r.isFrames(m, i) {
+			regions = append(regions, i.Addr)
+		}
+	}
+	return regions
+}
+
 // inherit is what a forked child has of it: the same, at the same places.
 func (g graphRegion) inherit() graphRegion {
 	g.file = nil

@@ -17,12 +17,8 @@ func (r *remover) giveBack() error {
 	if err != nil {
 		return err
 	}
-	for _, i := range r.state.Islands {
-		m, ok := mappingAt(maps, i.Addr)
-		if !ok || !r.isFrames(m, i) {
-			continue
-		}
-		if err := r.giveBackFrames(i.Addr); err != nil {
+	for _, frames := range r.frameRegions(maps) {
+		if err := r.giveBackFrames(frames); err != nil {
 			return err
 		}
 	}

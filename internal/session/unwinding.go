@@ -26,13 +26,7 @@ const unwinderSize = 24 << 10
 // unwinders are the mappings with the text of unwinders that know of thunks: a library's,
 // or a part of the program's.
 func (r *remover) unwinders(maps []tracee.Mapping) []tracee.Mapping {
-	frames := false
-	for _, i := range r.state.Islands {
-		if m, ok := mappingAt(maps, i.Addr); ok && r.isFrames(m, i) {
-			frames = true
-		}
-	}
-	if !frames {
+	if len(r.frameRegions(maps)) == 0 {
 		return nil
 	}
 	var texts []tracee.Mapping
